@@ -1,0 +1,1 @@
+"""Rows to batches: the schema, the readers, split rules, checks, decoding and batching."""

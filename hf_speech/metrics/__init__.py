@@ -1,0 +1,1 @@
+"""Predictions or scores to numbers with intervals."""

@@ -1,0 +1,41 @@
+"""Names of things: one way to look them up, one error that lists the valid ones.
+
+Part of the folder that travels with a model to the Hub, so it imports nothing but the standard library.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """What was given can't be used: the message names what is wrong, where, and the mend, in one line.
+
+    The command line prints it without a traceback and ends with exit status 2.
+    """
+
+
+def unknown_name(name: object, valid: Iterable[str], what: str) -> InputError:
+    """The error for a name that does not exist; it lists the valid names and the nearest one."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return InputError(f"unknown {what} {name!r}{hint}; valid: {', '.join(names)}")
+
+
+def lookup(registry: Mapping[str, T], name: object, what: str) -> T:
+    """The entry called `name` in a registry.
+
+    Args:
+        registry: names to entries.
+        name: the name that was asked for.
+        what: what the entries are, in the singular ("pooling"), for the message.
+
+    Raises:
+        InputError: no such name; the valid ones are listed.
+    """
+    if not isinstance(name, str) or name not in registry:
+        raise unknown_name(name, registry, what)
+    return registry[name]

@@ -1,0 +1,1 @@
+"""Model and batches to checkpoints: arguments, Trainer, freezing, the run."""
