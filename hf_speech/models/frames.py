@@ -7,11 +7,12 @@ kernels (10, 3, 3, 3, 3, 2, 2) and strides (5, 2, 2, 2, 2, 2, 2): a receptive fi
 
 from collections.abc import Sequence
 from math import prod
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Count = TypeVar("Count", int, Tensor)
+Count = TypeVar("Count", int, "Tensor")
 
 
 def conv_frames(samples: Count, kernels: Sequence[int], strides: Sequence[int]) -> Count:
