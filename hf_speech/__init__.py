@@ -10,4 +10,48 @@ How to read this package, in the order an utterance travels through it:
     metrics     predictions -> numbers with intervals
     hub         run + numbers -> card
     cli         the command `hf-speech`
+
+Importing it loads neither torch nor transformers: public names come when they are asked for, and the Auto classes of
+transformers learn our models when they are, or become, imported.
 """
+
+from importlib import import_module
+from typing import Any
+
+from ._registration import register_auto_classes
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HfSpeechConfig": "models.configuration",
+    "HfSpeechModel": "models.modeling",
+    "HfSpeechForSequenceClassification": "models.modeling",
+    "from_stock": "models.conversion",
+    "InputError": "errors",
+    "read_audio": "audio",
+    "load_rows": "data.readers",
+    "split_rows": "data.splits",
+    "encode_target": "data.targets",
+    "SpeechCollator": "data.collator",
+    "SpeechTrainer": "training.trainer",
+    "infer": "inference",
+    "predict": "inference",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names, loaded when first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+register_auto_classes()
