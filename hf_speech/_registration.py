@@ -1,34 +1,48 @@
 """Makes the Auto classes of transformers know our models, without importing transformers.
 
-The two modules of transformers that hold the Auto classes are watched: if they are loaded already, our classes are
-registered at once; else right after they have been loaded, whoever imports them.
+Two modules of transformers hold the Auto classes, two of ours the classes to register. Whichever of such a pair is
+loaded last, by whomever, the registration follows at once: the modules are watched on their way through the import
+system. So `import hf_speech` stays light, and may come before or after transformers.
 """
 
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
 
-
-def _register_config(module: ModuleType) -> None:
-    from .models.configuration import HfSpeechConfig
-
-    module.AutoConfig.register(HfSpeechConfig.model_type, HfSpeechConfig, exist_ok=True)
-
-
-def _register_models(module: ModuleType) -> None:
-    from .models.modeling import HfSpeechConfig, HfSpeechForSequenceClassification, HfSpeechModel
-
-    module.AutoModel.register(HfSpeechConfig, HfSpeechModel, exist_ok=True)
-    module.AutoModelForAudioClassification.register(HfSpeechConfig, HfSpeechForSequenceClassification, exist_ok=True)
+_AUTO_CONFIG = "transformers.models.auto.configuration_auto"
+_AUTO_MODEL = "transformers.models.auto.modeling_auto"
+_OURS = {_AUTO_CONFIG: f"{__package__}.models.configuration", _AUTO_MODEL: f"{__package__}.models.modeling"}
+_WATCHED = {*_OURS, *_OURS.values()}
 
 
-# Where transformers keeps its Auto classes -> what to do once that module is loaded.
-_REGISTRATIONS: dict[str, Callable[[ModuleType], None]] = {
-    "transformers.models.auto.configuration_auto": _register_config,
-    "transformers.models.auto.modeling_auto": _register_models,
-}
+def _register(auto: ModuleType, ours: ModuleType) -> None:
+    if auto.__name__ == _AUTO_CONFIG:
+        auto.AutoConfig.register(ours.HfSpeechConfig.model_type, ours.HfSpeechConfig, exist_ok=True)
+        return
+    classes = {
+        auto.AutoModel: ours.HfSpeechModel,
+        auto.AutoModelForAudioClassification: ours.HfSpeechForSequenceClassification,
+    }
+    for auto_class, model_class in classes.items():
+        auto_class.register(ours.HfSpeechConfig, model_class, exist_ok=True)
+
+
+def _register_what_is_loaded() -> None:
+    for auto_name, our_name in _OURS.items():
+        if not _is_loaded(auto_name) or _is_loading(our_name):
+            continue  # not yet wanted; or ours is on its way, and its own loading ends here again
+        _register(sys.modules[auto_name], import_module(our_name))
+
+
+def _is_loading(name: str) -> bool:
+    return name in sys.modules and getattr(sys.modules[name].__spec__, "_initializing", False)
+
+
+def _is_loaded(name: str) -> bool:
+    return name in sys.modules and not _is_loading(name)
 
 
 class _LoadThenRegister(importlib.abc.Loader):
@@ -41,19 +55,21 @@ class _LoadThenRegister(importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self.loader
+        spec = module.__spec__
+        assert spec is not None
+        spec.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        _REGISTRATIONS[module.__name__](module)
+        spec._initializing = False  # type: ignore[attr-defined]  # complete, but for the import system's last steps
+        _register_what_is_loaded()
 
 
-class _AutoClassFinder(importlib.abc.MetaPathFinder):
+class _Watcher(importlib.abc.MetaPathFinder):
     """Finds the watched modules where the other finders find them, with a loader that registers."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _REGISTRATIONS:
+        if name not in _WATCHED:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
@@ -65,8 +81,6 @@ class _AutoClassFinder(importlib.abc.MetaPathFinder):
 
 def register_auto_classes() -> None:
     """Registers now what is loaded, and sees to the rest when it is loaded. Calling it again changes nothing."""
-    for name, register in _REGISTRATIONS.items():
-        if name in sys.modules:
-            register(sys.modules[name])
-    if not any(isinstance(finder, _AutoClassFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AutoClassFinder())
+    if not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Watcher())
+    _register_what_is_loaded()

@@ -1,0 +1,234 @@
+"""The command `hf-speech`: parse, call, print. What a command needs is imported when it runs, so help comes at once."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import EXIT_FAULT, EXIT_INPUT, EXIT_OK, InputError
+
+DESCRIPTION = """\
+Speech classifiers: who speaks, emotion, age. Train, measure, use.
+
+  hf-speech quickstart --output-dir quickstart-model     the whole way, in minutes, on a CPU
+  hf-speech train train.yaml --dataset my-recordings/    your own recordings, a folder a class
+  hf-speech predict my-model speech.wav                  labels and scores
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0: done; 2: the input is at fault, one line on stderr says how; 1: a fault of ours, with its traceback.
+    """
+    words, fields = _take_fields(list(sys.argv[1:] if argv is None else argv))
+    options = _parser().parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Gradients, bars and logs: what transformers says beyond warnings is for people who debug transformers.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        return options.run(options, fields)
+    except InputError as error:
+        print(f"hf-speech {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print(f"hf-speech {options.command}: interrupted", file=sys.stderr)
+        return 130
+    except (ImportError, OSError) as error:
+        if "libcudart" in str(error) or "torchaudio" in str(error) or "torchcodec" in str(error):
+            print(f"hf-speech {options.command}: {error}; see `hf-speech doctor`", file=sys.stderr)
+            return EXIT_FAULT
+        raise
+
+
+# Commands that take the fields of a run as flags -> the flags they have besides.
+_FIELD_COMMANDS = {
+    "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
+    "train": {"--fields"},
+    "evaluate": {"--split", "--output-dir", "--overwrite"},
+}
+
+
+def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
+    """Parts the flags that are fields of a run, each with its value, from the words that argparse knows."""
+    own = _FIELD_COMMANDS.get(words[0] if words else "")
+    if own is None:
+        return words, []
+    kept, fields = words[:1], []
+    rest = words[1:]
+    while rest:
+        word = rest.pop(0)
+        takes_value = "=" not in word and bool(rest) and not rest[0].startswith("--")
+        if not word.startswith("--") or word in ("--", "--help") or word.partition("=")[0].replace("_", "-") in own:
+            kept.append(word)
+        else:
+            fields += [word, rest.pop(0)] if takes_value else [word]
+    return kept, fields
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hf-speech", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    quickstart = _command(commands, "quickstart", _quickstart, "train, measure and try a small model in minutes",
+                          "hf-speech quickstart --output-dir quickstart-model\n"
+                          "hf-speech quickstart --output-dir mine --data-dir my-recordings/")  # fmt: skip
+    quickstart.add_argument("--output-dir", default="quickstart-model", help="folder of the model (%(default)s)")
+    quickstart.add_argument("--data-dir", help="a folder with a sub-folder a class, or a csv; none: the shipped voices")
+    quickstart.add_argument("--overwrite", action="store_true", help="replace a finished model")
+
+    train = _command(commands, "train", _train, "train a model as a YAML file says",
+                     "hf-speech train train.yaml --output-dir runs/emotion\n"
+                     "hf-speech train train.yaml --output-dir runs/slow --learning-rate 1e-4 --layer 9\n"
+                     "hf-speech train train.yaml --dataset user/data --target emotion "
+                     "--backbone facebook/wav2vec2-base")  # fmt: skip
+    train.add_argument("config", metavar="CONFIG.yaml", nargs="?", help="fields of the run; flags stand above them")
+    train.add_argument("--fields", action="store_true", help="list all fields with their meaning and default")
+
+    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on labelled data",
+                        "hf-speech evaluate my-model my-recordings/test\n"
+                        "hf-speech evaluate user/model user/data --split test --target emotion")  # fmt: skip
+    evaluate.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    evaluate.add_argument("dataset", metavar="DATASET", help="a folder, a csv, or a name on the Hub")
+    evaluate.add_argument("--split", help="split to measure on (test if there is one, else all there is)")
+    evaluate.add_argument("--output-dir", help="folder for results.json and plots (evaluation-MODEL)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
+
+    predict = _command(commands, "predict", _predict, "labels and scores of audio files",
+                       "hf-speech predict my-model speech.wav\n"
+                       "hf-speech predict my-model recordings/ --json > predictions.json")  # fmt: skip
+    predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    predict.add_argument("files", metavar="FILE", nargs="+", help="audio files, or folders of them")
+    predict.add_argument(
+        "--json", action="store_true", help="one array of {file, label, score, scores} or {file, value}"
+    )
+    predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
+
+    card = _command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
+    card.add_argument("folder", metavar="DIR", help="a model's folder")
+
+    doctor = _command(commands, "doctor", _doctor, "what is installed, what works, what is known to be broken",
+                      "hf-speech doctor\nhf-speech doctor --fix")  # fmt: skip
+    doctor.add_argument("--fix", action="store_true", help="mend a torchaudio that was built for another torch")
+    doctor.add_argument("--json", action="store_true", help="the report as JSON")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace, list[str]], int],
+    does: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """A sub-command with its words of help."""
+    shown = "\n".join(f"  {line}" for line in examples.splitlines())
+    fields = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
+    note = fields if name in _FIELD_COMMANDS else ""
+    command = commands.add_parser(
+        name,
+        help=does,
+        description=does[0].upper() + does[1:] + ".",
+        epilog=f"examples:\n{shown}\n{note}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from . import __version__
+
+        parser.exit(message=f"hf_speech {__version__}\n")
+
+
+def _quickstart(options: argparse.Namespace, fields: list[str]) -> int:
+    from .training.arguments import parse_flags
+    from .training.quickstart import quickstart
+
+    print(quickstart(options.output_dir, options.data_dir, parse_flags(fields), overwrite=options.overwrite))
+    return EXIT_OK
+
+
+def _train(options: argparse.Namespace, fields: list[str]) -> int:
+    from .training.arguments import describe_fields, parse_flags, read_config
+
+    if options.fields:
+        print(describe_fields())
+        return EXIT_OK
+    from .training.run import summary, train
+
+    config = read_config(options.config, parse_flags(fields))
+    results = train(config)
+    if results.model:  # other processes of a distributed run have nothing to say
+        print(summary(results, Path(str(config.run.output_dir))))
+    return EXIT_OK
+
+
+def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
+    from .training.arguments import parse_flags
+    from .training.measure import measure
+    from .training.run import summary
+
+    folder = Path(options.output_dir or f"evaluation-{Path(options.model).name}")
+    results = measure(
+        options.model, options.dataset, folder, parse_flags(fields), split=options.split, overwrite=options.overwrite
+    )
+    print(summary(results, folder))
+    return EXIT_OK
+
+
+def _predict(options: argparse.Namespace, fields: list[str]) -> int:
+    import json
+
+    from .inference import load_model, predict
+
+    channel = int(options.channel) if options.channel.isdigit() else options.channel
+    model, extractor = load_model(options.model)
+    predictions = predict(model, extractor, options.files, channel=channel)
+    if options.json:
+        print(json.dumps(predictions, indent=2, ensure_ascii=False))
+        return EXIT_OK
+    width = max(len(row["file"]) for row in predictions)
+    for row in predictions:
+        said = f"{row['value']:.2f}" if "value" in row else f"{row['label']}  {row['score']:.3f}"
+        print(f"{row['file']:{width}}  {said}")
+    return EXIT_OK
+
+
+def _card(options: argparse.Namespace, fields: list[str]) -> int:
+    from .hub.card import write_card
+
+    print(write_card(Path(options.folder)))
+    return EXIT_OK
+
+
+def _doctor(options: argparse.Namespace, fields: list[str]) -> int:
+    from . import doctor
+
+    return doctor.main([flag for flag, given in (("--fix", options.fix), ("--json", options.json)) if given])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

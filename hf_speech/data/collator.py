@@ -1,0 +1,175 @@
+"""Rows -> batches: decode, crop, pad, mask; and long rows -> chunks."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from ..audio import SAMPLE_RATE, audio_info, read_audio
+from ..errors import InputError, list_some, lookup
+from .checks import MIN_SAMPLES, ON_BAD
+from .schema import add_columns, file_name, require_column
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechCollator:
+    """Makes a padded batch from rows, in the data loader's workers; only what the batch needs is decoded.
+
+    A random crop draws from torch's global generator, which a data loader seeds anew for each worker and epoch.
+
+    Args:
+        feature_extractor: a `Wav2Vec2FeatureExtractor`: its rate, its padding, its normalisation over real samples.
+        crop_seconds: longest clip; a random piece of a longer one is read. None: everything, as for evaluation.
+        channel: which channel (from 0), or "mean" of all.
+        min_samples: the shortest clip in samples at the extractor's rate; by default one receptive field.
+        on_bad: "raise" at a clip that can't be decoded, or "skip" it with a warning that names it.
+
+    Shape:
+        rows [{audio, start?, end?, length?, duration?, labels?}] -> input_values (B, T) float32, attention_mask (B, T)
+        int64, 1 at real samples, labels (B,) int64 or float32, or (B, C) float32 where a row has a list
+
+    Raises:
+        InputError: a clip that is broken or too short, by file name; labels in some rows only; no clip left.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: Any,
+        *,
+        crop_seconds: float | None = None,
+        channel: int | str = "mean",
+        min_samples: int = MIN_SAMPLES,
+        on_bad: str = "raise",
+    ) -> None:
+        self.feature_extractor = feature_extractor
+        self.crop_seconds = crop_seconds
+        self.channel: Any = channel
+        self.min_samples = min_samples
+        self.refuse = lookup(ON_BAD, on_bad, "answer to bad audio")
+        self.sample_rate = int(feature_extractor.sampling_rate)
+        if crop_seconds is not None and round(crop_seconds * self.sample_rate) < min_samples:
+            raise InputError(f"crop_seconds {crop_seconds:g} is under {min_samples} samples; give a longer crop")
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """See the class."""
+        waveforms, kept = [], []
+        for row in rows:
+            try:
+                waveforms.append(self.waveform(row))
+                kept.append(row)
+            except InputError as error:
+                if self.refuse:
+                    raise
+                logger.warning("left out of a batch: %s", error)
+        if not kept:
+            raise InputError(f"no clip of a batch can be used: {list_some([file_name(row['audio']) for row in rows])}")
+        features = self.feature_extractor(
+            waveforms,
+            sampling_rate=self.sample_rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        batch = {"input_values": features["input_values"].float(), "attention_mask": features["attention_mask"].long()}
+        labels = _labels(kept)
+        return batch if labels is None else {**batch, "labels": labels}
+
+    def waveform(self, row: Mapping[str, Any]) -> Any:
+        """The samples of one row: (samples,) float32 at the extractor's rate, cropped.
+
+        Raises:
+            InputError: broken, or under `min_samples`, by file name.
+        """
+        start, duration = self._crop(row)
+        samples = read_audio(
+            row["audio"], sample_rate=self.sample_rate, start=start, duration=duration, channel=self.channel
+        )
+        if len(samples) < self.min_samples:
+            what = f"{len(samples)} samples at {start:g} s, the model needs {self.min_samples}"
+            raise InputError(f"{file_name(row['audio'])}: {what}; leave it out")
+        return samples
+
+    def _crop(self, row: Mapping[str, Any]) -> tuple[float, float | None]:
+        """Where to read, in seconds: start, and duration or None for all that follows."""
+        start, end = row.get("start") or 0.0, row.get("end")
+        duration = None if end is None else end - start
+        if duration is not None and duration <= 0:
+            raise InputError(f"{file_name(row['audio'])}: start {start:g} s is not before end {end:g} s; mend the row")
+        if self.crop_seconds is None:
+            return start, duration
+        available = self._samples_of(row, start, duration)
+        wanted = round(self.crop_seconds * self.sample_rate)
+        if available <= wanted:
+            return start, duration
+        offset = int(torch.randint(0, available - wanted + 1, ()))
+        return start + offset / self.sample_rate, wanted / self.sample_rate
+
+    def _samples_of(self, row: Mapping[str, Any], start: float, duration: float | None) -> int:
+        """Samples of the row at the extractor's rate: from its columns, else from the file's header."""
+        if row.get("length") is not None and row.get("duration") is not None:
+            # Both are there once `check_rows` has measured them. Not `length` itself: what groups batches by length may
+            # cap it at the crop; nor a lone `duration`: a table may say anything.
+            duration = row["duration"]
+        elif duration is None:
+            duration = audio_info(row["audio"]).duration - start
+        return round(duration * self.sample_rate)
+
+
+def _labels(rows: Sequence[Mapping[str, Any]]) -> Tensor | None:
+    """Labels of a batch: whole numbers as classes (int64), others as values (float32)."""
+    labels = [row.get("labels") for row in rows]
+    missing = [row for row, label in zip(rows, labels, strict=True) if label is None]
+    if len(missing) == len(rows):
+        return None
+    if missing:
+        raise InputError(f"{file_name(missing[0]['audio'])}: no label, though others of its batch have one")
+    whole = all(isinstance(label, int) for label in labels)
+    return torch.tensor(labels, dtype=torch.long if whole else torch.float32)
+
+
+def chunk_rows(rows: Dataset, max_seconds: float) -> Dataset:
+    """Rows longer than `max_seconds` as several rows of nearly equal length, which cover all of it once.
+
+    A row of n samples becomes ceil(n / max) rows, so no short rest is left over. The new column `utterance` is the
+    index of the row in `rows` that a chunk came from; `start`, `end`, `length` and `duration` are the chunk's own.
+
+    Args:
+        rows: with `length` (from `check_rows`), and perhaps `start` and `end`.
+        max_seconds: the longest chunk.
+
+    Raises:
+        InputError: no column `length`, or a limit that is not above one receptive field.
+    """
+    require_column(rows, "length", "chunks need the lengths that check_rows notes")
+    longest = round(max_seconds * SAMPLE_RATE)
+    if longest < 2 * MIN_SAMPLES:
+        raise InputError(f"chunks of {max_seconds:g} s are too short; give at least {2 * MIN_SAMPLES / SAMPLE_RATE} s")
+    lengths = rows["length"]
+    starts = rows["start"] if "start" in rows.column_names else [None] * len(rows)
+    ends = rows["end"] if "end" in rows.column_names else [None] * len(rows)
+    chunks: list[tuple[int, float | None, float | None, int]] = []
+    for i, (length, start, end) in enumerate(zip(lengths, starts, ends, strict=True)):
+        count = math.ceil(length / longest)
+        if count == 1:
+            chunks.append((i, start, end, length))
+            continue
+        bounds = [round(k * length / count) for k in range(count + 1)]
+        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+            begin = (start or 0.0) + first / SAMPLE_RATE
+            chunks.append((i, begin, begin + (last - first) / SAMPLE_RATE, last - first))
+    utterance, start_column, end_column, length_column = zip(*chunks, strict=True)
+    seconds = [length / SAMPLE_RATE for length in length_column]
+    new = {
+        "utterance": pa.array(utterance, type=pa.int64()),
+        "start": pa.array(start_column, type=pa.float64()),
+        "end": pa.array(end_column, type=pa.float64()),
+        "length": pa.array(length_column, type=pa.int64()),
+        "duration": pa.array(seconds, type=pa.float64()),
+    }
+    return add_columns(rows if len(chunks) == len(rows) else rows.select(utterance), new)

@@ -1,0 +1,92 @@
+"""What a model's facts do not show: the lines of the card's section on limits, each for a reason found in results.json.
+
+The bounds below are judgements: where speakers or utterances are so few that a reader should be told in words.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+FEW_SPEAKERS = 30
+FEW_UTTERANCES = 100
+
+_OF_TARGET = {
+    "emotion": (
+        "The labels are what a corpus calls an emotion: often acted, or how listeners named it. The model does not "
+        "know what a person feels.",
+        "Not for decisions about people (work, school, police, health, credit). In the European Union the use at work "
+        "and in education is largely prohibited (Regulation 2024/1689, article 5).",
+    ),
+    "speaker_id": (
+        "It answers with one of its training speakers whoever speaks: a stranger gets one of their names too.",
+        "A voice identifies a person: it is biometric data, to be used with the speakers' consent only. Not for access "
+        "control: recorded, imitated and made voices were not tested.",
+    ),
+    "age": (
+        "A voice shows age only roughly; the errors in the table are averages, and single ones are larger. Not for "
+        "proof of age, and not for decisions about people.",
+    ),
+    "gender": (
+        "It knows only the labels of its corpus, which need not be how a speaker would answer. Not for decisions about "
+        "people.",
+    ),
+}
+
+
+def caveats(results: Facts) -> list[str]:
+    """The lines, most weighty first; never none, as no test is of everything."""
+    return [*_of_the_data(results), *_of_the_measure(results), *_OF_TARGET.get(results["data"]["target"], ()), _USE]
+
+
+_USE = (
+    "Meant for research, and for trying out on speech like that of the training data. The numbers do not cover other "
+    "microphones, rooms, noise, ages and accents than those of the data: measure on your own speech before you rely on "
+    "them."
+)
+
+
+def is_held_out(split: str) -> bool:
+    """Whether a split had no part in training and in choosing: all but those two had none, whatever they are called."""
+    return split not in ("train", "validation")
+
+
+def _of_the_data(results: Facts) -> Iterator[str]:
+    model, data = results["model"], results["data"]
+    train = data["splits"].get("train")
+    if data["synthetic"]:
+        yield "**The data are synthetic**: it is a demonstration, not a model for real speech."
+    if train is None:
+        yield "What it was trained on is not recorded."
+    elif train["speakers"] is None:
+        yield "The data do not say who speaks: whether it was measured on voices that it learned from is not known."
+    elif train["speakers"] < FEW_SPEAKERS and data["target"] != "speaker_id":
+        yield f"It learned from {_count(train['speakers'], 'speaker')} only, and may do worse on other voices."
+    if data["language"]:
+        yield f"It heard only this language in training: {', '.join(data['language'])}. On others it is not measured."
+    else:
+        yield "The language of the training data is not recorded."
+    if model["problem_type"] == "regression":
+        yield "It can answer with values outside the range of its training labels."
+
+
+def _of_the_measure(results: Facts) -> Iterator[str]:
+    splits, metrics = results["data"]["splits"], results["metrics"]
+    if not any(is_held_out(metric["split"]) for metric in metrics):
+        yield "Performance on a test split is not measured."
+    for name in dict.fromkeys(metric["split"] for metric in metrics):
+        count = next(metric["n"] for metric in metrics if metric["split"] == name)
+        if count < FEW_UTTERANCES:
+            yield f"The split `{name}` has {_count(count, 'utterance')} only: small differences on it mean nothing."
+        speakers = splits[name]["speakers"] if name in splits else None
+        if speakers is not None and speakers < FEW_SPEAKERS and results["data"]["target"] != "speaker_id":
+            yield f"The split `{name}` has {_count(speakers, 'speaker')} only."
+    known = [metric for metric in metrics if metric["value"] is not None]
+    if any(metric["low"] == metric["high"] for metric in known):
+        yield "An interval without width means that no resample differed, not that the number is certain."
+    if any(not metric["low"] <= metric["value"] <= metric["high"] for metric in known):
+        yield "An interval that does not hold its value comes from labels with few utterances: trust neither much."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

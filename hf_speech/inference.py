@@ -1,0 +1,180 @@
+"""Model + rows -> logits and embeddings of whole utterances: in training, evaluation and prediction alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Audio, Dataset
+from tqdm import tqdm
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers.feature_extraction_utils import FeatureExtractionMixin
+
+from .audio import SAMPLE_RATE
+from .data.checks import check_rows
+from .data.collator import SpeechCollator, chunk_rows
+from .data.readers import audio_files
+from .errors import InputError
+from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
+
+MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
+BATCH_SECONDS = 60.0  # padded seconds in a batch
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a model says of N utterances.
+
+    Attributes:
+        logits: (N, C) float32; for regression (N, 1), in the target's own unit.
+        embeddings: (N, E) float32; None where the model gives none (a stock classifier).
+    """
+
+    logits: np.ndarray
+    embeddings: np.ndarray | None
+
+
+def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """An audio classifier, ours or any other, and its feature extractor, from a folder or the Hub.
+
+    Raises:
+        InputError: there is no such model, or it is no audio classifier.
+    """
+    where = str(name)
+    try:
+        AutoConfig.from_pretrained(where, revision=revision)
+        model = AutoModelForAudioClassification.from_pretrained(where, revision=revision)
+        extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{where}: can't be loaded as an audio classifier ({reason}); give a finished model's folder or a Hub name"
+        ) from error
+    return model.eval(), extractor
+
+
+@torch.inference_mode()
+def infer(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    rows: Dataset,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    batch_seconds: float = BATCH_SECONDS,
+    channel: int | str = "mean",
+    description: str | None = None,
+) -> Inference:
+    """Runs a model over whole utterances, in the order of the rows.
+
+    Utterances of like length share a batch. One longer than `max_seconds` is cut into pieces of nearly equal length,
+    and the pieces' logits and embeddings are averaged, weighted by their length.
+
+    Args:
+        model: an audio classifier; its mode (training or not) is the same afterwards.
+        feature_extractor: the model's.
+        rows: N rows with `audio` and `length`, as `check_rows` gives them.
+        max_seconds: the longest piece, seconds.
+        batch_seconds: padded seconds in a batch. A stock model, whose numbers may depend on padding, gets one
+            utterance at a time.
+        channel: of multi-channel files.
+        description: words beside the progress bar (shown on a terminal only); None: no bar.
+    """
+    pieces = chunk_rows(rows, max_seconds)
+    owners = np.asarray(pieces["utterance"])
+    lengths = np.asarray(pieces["length"], dtype=np.float64)
+    exact = isinstance(model, HfSpeechPreTrainedModel)
+    batches = _batches(lengths, batch_seconds * SAMPLE_RATE if exact else 0.0)
+    collate = SpeechCollator(feature_extractor, channel=channel)
+    inputs = pieces.remove_columns([name for name in pieces.column_names if name == "labels"])
+    collected: dict[str, np.ndarray] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
+            tensors = collate([inputs[i] for i in batch])
+            outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
+            for name in ("logits", "embeddings"):
+                values = outputs.get(name)
+                if values is not None:
+                    values = values.float().cpu().numpy()
+                    collected.setdefault(name, np.zeros((len(inputs), values.shape[1]), np.float32))[batch] = values
+    finally:
+        model.train(was_training)
+    averaged = {name: _average(values, owners, lengths, len(rows)) for name, values in collected.items()}
+    return Inference(averaged["logits"], averaged.get("embeddings"))
+
+
+def _batches(lengths: np.ndarray, budget: float) -> list[list[int]]:
+    """Places in order of length, longest first (memory shows at once), cut so that a batch's padded size fits."""
+    batches: list[list[int]] = []
+    for i in np.argsort(-lengths, kind="stable"):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(int(i))
+        else:
+            batches.append([int(i)])
+    return batches
+
+
+def _average(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """Weighted means of the pieces of each utterance: (P, C), (P,), (P,) -> (count, C)."""
+    total = np.zeros((count, values.shape[1]))
+    np.add.at(total, owners, values * weights[:, None])
+    return (total / np.bincount(owners, weights, minlength=count)[:, None]).astype(np.float32)
+
+
+def rows_of_files(files: Sequence[str | Path]) -> Dataset:
+    """Rows of audio files; a folder stands for all the audio files in it.
+
+    Raises:
+        InputError: a path that does not exist, or a folder without audio files.
+    """
+    paths = [str(path) for given in files for path in audio_files(given)]
+    rows = Dataset.from_dict({"audio": [{"bytes": None, "path": path} for path in paths], "path": paths})
+    return rows.cast_column("audio", Audio(decode=False))
+
+
+def predict(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    files: Sequence[str | Path],
+    *,
+    channel: int | str = "mean",
+) -> list[dict[str, Any]]:
+    """Labels with scores, or for regression values, of audio files.
+
+    Returns:
+        A table a file, in order: `file`, and `label`, `score`, `scores` {label: probability}, or `value`.
+
+    Raises:
+        InputError: a file is missing, broken, or too short for the model.
+    """
+    rows = rows_of_files(files)
+    rows, _ = check_rows(rows, how="full", min_duration=shortest(model) / SAMPLE_RATE, channel=channel)
+    outcome = infer(model, feature_extractor, rows, channel=channel, description="predicting")
+    return [
+        {"file": file, **describe(logits, model.config)}
+        for file, logits in zip(rows["path"], outcome.logits, strict=True)
+    ]
+
+
+def describe(logits: np.ndarray, config: Any) -> dict[str, Any]:
+    """The fields of one prediction: (C,) logits -> `label`, `score`, `scores`, or `value`."""
+    if config.problem_type == "regression":
+        return {"value": float(logits[0])}
+    scores = probabilities(logits[None])[0]
+    best = int(scores.argmax())
+    named = {config.id2label[i]: float(score) for i, score in enumerate(scores)}
+    return {"label": config.id2label[best], "score": float(scores[best]), "scores": named}
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax in float64: (N, C) -> (N, C)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def shortest(model: PreTrainedModel) -> int:
+    """The shortest waveform that a model takes, in samples (400, wav2vec2's, where a stock model can't say)."""
+    return model.encoder.min_samples if isinstance(model, HfSpeechForSequenceClassification) else 400

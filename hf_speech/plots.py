@@ -1,0 +1,168 @@
+"""Pictures of what results.json holds, for the card; each is written whole or not at all, and given back as a figure.
+
+Colours: those of Okabe & Ito, "Color Universal Design", 2008, and one hue from light to dark, which readers with any
+colour vision tell apart. Matplotlib's global state is left alone: figures are made without pyplot.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InputError
+from .results import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What the card looks for in a model's folder.
+FILE_NAMES = {
+    "confusion": "confusion.png",
+    "regression": "regression.png",
+    "curves": "curves.png",
+    "numbers": "numbers.png",
+}
+BLUE, VERMILION, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
+MAX_NUMBERED = 20  # more classes have no counts in the cells: they would not be readable
+MAX_NAMED = 60  # more classes have no names on the axes either
+
+_FRACTIONS = {"uar": "UAR", "accuracy": "accuracy", "macro_f1": "macro-F1"}
+_TITLES = _FRACTIONS | {"mae": "mean absolute error", "rmse": "root mean squared error", "pearson_r": "Pearson's r"}
+_NOT_METRICS = ("_runtime", "_per_second", "_time")
+
+
+def plot_confusion(confusion: Mapping[str, Any], path: str | os.PathLike[str]) -> "Figure":
+    """The confusion matrix: colour is the share of the label's row, the number in a cell the count.
+
+    Args:
+        confusion: {"labels": [name, ...], "counts": [[...], ...]}, rows are labels, columns predictions.
+        path: of the picture; its ending says the format (.png, .svg, .pdf).
+    """
+    names, counts = list(confusion["labels"]), np.asarray(confusion["counts"])
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    side = min(12.0, 2.6 + 0.62 * len(names))
+    figure, axes = _figure(side + 1.2, side)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the row", fraction=0.046, pad=0.03)
+    axes.set(xlabel="predicted", ylabel="label")
+    if len(names) <= MAX_NAMED:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+    if len(names) <= MAX_NUMBERED:
+        for row, column in np.ndindex(counts.shape):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
+    return _save(figure, path)
+
+
+def plot_regression(
+    labels: Sequence[float], predictions: Sequence[float], unit: str, path: str | os.PathLike[str]
+) -> "Figure":
+    """Predictions against labels, with the line on which they are equal.
+
+    Args:
+        labels: (N,) true values.
+        predictions: (N,) predicted values.
+        unit: of both, in words ("years").
+        path: of the picture.
+    """
+    figure, axes = _figure(5.2, 5.0)
+    ends = [min(*labels, *predictions), max(*labels, *predictions)]
+    axes.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="equal")
+    # Thousands of points would merge into one blot: the more there are, the more each lets through.
+    alpha = float(np.clip(200 / len(labels), 0.1, 0.7))
+    axes.scatter(labels, predictions, s=16, color=BLUE, alpha=alpha, edgecolors="none", label="utterances")
+    axes.set(xlabel=f"label ({unit})", ylabel=f"prediction ({unit})", aspect="equal")
+    for handle in axes.legend(frameon=False).legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    return _save(figure, path)
+
+
+def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> "Figure":
+    """Training loss and validation metrics against the optimizer step.
+
+    Args:
+        history: the Trainer's `state.log_history`: {"step", "loss"} and {"step", "eval_<metric>"} entries.
+        path: of the picture.
+
+    Raises:
+        InputError: nothing was logged.
+    """
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for key in dict.fromkeys(key for entry in history for key in entry):
+        metric = key.removeprefix("eval_")
+        if key in ("loss", "eval_loss"):
+            panels.setdefault("loss", []).append((key, "training" if key == "loss" else "validation"))
+        elif key.startswith("eval_") and not key.endswith(_NOT_METRICS):
+            title = "fraction (validation)" if metric in _FRACTIONS else _title(metric)
+            panels.setdefault(title, []).append((key, _title(metric) if metric in _FRACTIONS else "validation"))
+    if not panels:
+        raise InputError("the history has no loss and no eval_ metric to plot; was anything logged?")
+    figure, *rows = _figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
+    for axes, (title, lines) in zip(rows, panels.items(), strict=True):
+        for (key, name), colour, marker in zip(lines, (BLUE, VERMILION, GREEN, BLACK), "osD^", strict=False):
+            points = [(entry["step"], entry[key]) for entry in history if key in entry]
+            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=name)
+        axes.set_ylabel(title)
+        axes.legend(frameon=False)
+    rows[-1].set_xlabel("optimizer step")
+    return _save(figure, path)
+
+
+def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> "Figure":
+    """Every number as a point with its 95 % interval, a panel for each unit; numbers that are not defined are left out.
+
+    Args:
+        metrics: the `metrics` of results.json.
+        path: of the picture.
+
+    Raises:
+        InputError: there is no number.
+    """
+    shown = [metric for metric in metrics if metric["value"] is not None]
+    if not shown:
+        raise InputError("there is no number to plot; measure on a split with `hf-speech evaluate`")
+    units = list(dict.fromkeys(metric["unit"] for metric in shown))
+    sizes = [sum(metric["unit"] == unit for metric in shown) for unit in units]
+    figure, *rows = _figure(
+        6.4, 0.5 * len(shown) + 0.9 * len(units), len(units), heights=[0.6 + size for size in sizes]
+    )
+    for axes, unit in zip(rows, units, strict=True):
+        group = [metric for metric in shown if metric["unit"] == unit]
+        for y, metric in enumerate(group):
+            axes.plot([metric["low"], metric["high"]], [y, y], color=BLUE, linewidth=2, marker="|", markersize=9)
+            axes.plot(metric["value"], y, color=VERMILION, marker="o", markersize=7)
+        axes.set_yticks(range(len(group)), [f"{_title(m['name'])}\n{m['split']}, n = {m['n']}" for m in group])
+        axes.set(xlabel=f"{unit}, with 95 % interval", ylim=(len(group) - 0.5, -0.5))
+        axes.grid(axis="x", color="0.9")
+        axes.set_axisbelow(True)
+    return _save(figure, path)
+
+
+def _title(metric: str) -> str:
+    return _TITLES.get(metric, metric)
+
+
+def _figure(width: float, height: float, rows: int = 1, heights: Sequence[float] | None = None) -> "tuple[Any, ...]":
+    """A figure of width x height inches and the axes of its rows, from the top."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, squeeze=False, gridspec_kw={"height_ratios": heights or [1] * rows})[:, 0]
+    for row in axes:
+        row.spines[["top", "right"]].set_visible(False)
+    return figure, *axes
+
+
+def _save(figure: "Figure", path: str | os.PathLike[str]) -> "Figure":
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        # Constrained layout alone cuts the names of many classes, as the matrix has to stay square.
+        figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    return figure

@@ -1,0 +1,335 @@
+"""results.json: what a run was and what it measured. Cards, tables and plots are rendered from this file alone.
+
+The form (a key that is not listed here is kept and not read):
+
+    model      name: the folder's name, or owner/name on the Hub; task; problem_type; labels: [name, ...];
+               backbone: owner/name on the Hub, or words ("wav2vec2, from scratch"); parameters: how many;
+               layer, pooling, head, loss: as configured; sample_rate: samples a second; architecture: the model's
+               class; license (may be left out): of the weights
+    data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
+               target; synthetic: made speech?; language: [code, ...]; license: of the data;
+               splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}};
+               split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target
+    metrics    [{name, value, low, high, unit, interval_unit, dataset, split, n, fingerprint}, ...], low and high the
+               ends of the 95 % interval (see metrics/), n the items, fingerprint those items
+    confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions; null in a regression
+    run        seed; commit: of hf_speech; versions: {library: version}; device; wall_seconds; steps; epochs;
+               arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...}
+
+What is not known is null, and so is a number that is not defined (not a number, infinite): JSON has neither.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+FILE_NAME = "results.json"
+LIBRARIES = ("hf_speech", "torch", "transformers", "datasets", "accelerate", "numpy")
+
+_SECTIONS: dict[str, dict[str, tuple[type, ...]]] = {
+    "model": {
+        "name": (str,),
+        "task": (str,),
+        "problem_type": (str,),
+        "labels": (list,),
+        "backbone": (str,),
+        "parameters": (int,),
+        "layer": (int, str, type(None)),
+        "pooling": (str, type(None)),
+        "head": (str, type(None)),
+        "loss": (str, type(None)),
+        "sample_rate": (int,),
+        "architecture": (str,),
+    },
+    "data": {
+        "name": (str,),
+        "target": (str,),
+        "synthetic": (bool,),
+        "language": (list,),
+        "license": (str, type(None)),
+        "splits": (dict,),
+        "split_rule": (dict,),
+        "left_out": (list,),
+        "unlabelled": (int,),
+    },
+    "run": {
+        "seed": (int, type(None)),
+        "commit": (str, type(None)),
+        "versions": (dict,),
+        "device": (str, type(None)),
+        "wall_seconds": (int, float, type(None)),
+        "steps": (int, type(None)),
+        "epochs": (int, float, type(None)),
+        "arguments": (dict,),
+        "recipe": (dict,),
+    },
+}
+_SPLIT: dict[str, tuple[type, ...]] = {
+    "utterances": (int,),
+    "speakers": (int, type(None)),
+    "seconds": (int, float),
+    "labels": (dict, type(None)),
+}
+_METRIC: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "value": (int, float, type(None)),
+    "low": (int, float, type(None)),
+    "high": (int, float, type(None)),
+    "unit": (str,),
+    "interval_unit": (str,),
+    "dataset": (str,),
+    "split": (str,),
+    "n": (int,),
+    "fingerprint": (str, type(None)),
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of results.json, section by section; the form is in this module's docstring."""
+
+    model: dict[str, Any]
+    data: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    confusion: dict[str, Any] | None
+    run: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "Results":
+        """The results of the model in a folder.
+
+        Raises:
+            InputError: there is no results.json, it is not JSON, or it does not have the form.
+        """
+        path = Path(folder) / FILE_NAME
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"no {FILE_NAME} in {folder}; `hf-speech evaluate` writes one") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not JSON ({error}); measure again with `hf-speech evaluate`") from error
+        validate(content, str(path))
+        return cls(**{section: content[section] for section in cls.__dataclass_fields__})
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes results.json into a folder, which is made if need be, and gives its path.
+
+        Raises:
+            InputError: the content does not have the form; nothing is written then.
+        """
+        path = Path(folder) / FILE_NAME
+        content = plain(asdict(self))
+        validate(content, str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        return path
+
+
+def validate(content: Any, where: str = FILE_NAME) -> None:
+    """Holds the content of results.json against its form.
+
+    Args:
+        content: as parsed from JSON.
+        where: the file's name, for the message.
+
+    Raises:
+        InputError: a field is missing or of another type, or a value has no interval; it names the field.
+    """
+    _check_fields(
+        content, {s: (dict,) for s in _SECTIONS} | {"metrics": (list,), "confusion": (dict, type(None))}, where
+    )
+    for section, fields in _SECTIONS.items():
+        _check_fields(content[section], fields, f"{where}: {section}")
+    if content["model"]["problem_type"] == "regression":
+        _check_fields(content["data"], {"unit": (str,)}, f"{where}: data")
+    for name, split in content["data"]["splits"].items():
+        _check_fields(split, _SPLIT, f"{where}: data.splits.{name}")
+    for i, metric in enumerate(content["metrics"]):
+        _check_metric(metric, f"{where}: metrics[{i}]")
+    if content["confusion"] is not None:
+        _check_confusion(content["confusion"], f"{where}: confusion")
+
+
+def run_facts(
+    seed: int | None,
+    *,
+    device: str | None = None,
+    wall_seconds: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The `run` section: what is given, and what this process knows (commit, versions, device).
+
+    Args:
+        seed: of the run.
+        device: where it ran, as torch names it ("cuda:0"); None: what torch takes by default here.
+        wall_seconds: how long it took.
+        steps: optimizer steps.
+        epochs: times through the training data.
+        arguments: the whole configuration.
+        recipe: what a reader wants of it.
+    """
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
+    return {
+        "seed": seed,
+        "commit": commit_of(Path(__file__)),
+        "versions": {name: version for name, version in versions.items() if version is not None},
+        "device": device_name(device),
+        "wall_seconds": wall_seconds,
+        "steps": steps,
+        "epochs": epochs,
+        "arguments": dict(arguments or {}),
+        "recipe": dict(recipe or {}),
+    }
+
+
+def metric_rows(
+    numbers: Iterable[Mapping[str, Any]], *, dataset: str, split: str, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The `metrics` section: the numbers of `hf_speech.metrics` with what they were measured on; NaN becomes None.
+
+    Args:
+        numbers: as `classification_numbers` and `regression_numbers` give them.
+        dataset: the data set's name.
+        split: the split's name.
+        ids: one for each item that was measured.
+    """
+    source = {"dataset": dataset, "split": split, "n": len(ids), "fingerprint": fingerprint(ids)}
+    return [plain(number) | source for number in numbers]
+
+
+def fingerprint(ids: Iterable[str]) -> str:
+    """Sixteen hexadecimal digits that two runs share exactly if they measured the same items, in whatever order.
+
+    The start of the SHA-256 of the sorted ids, a line each: what `LC_ALL=C sort ids.txt | sha256sum` prints.
+
+    >>> fingerprint(["b.wav", "a.wav"]) == fingerprint(["a.wav", "b.wav"])
+    True
+    """
+    return hashlib.sha256("".join(f"{item}\n" for item in sorted(ids)).encode()).hexdigest()[:16]
+
+
+def device_name(device: str | None = None) -> str:
+    """The device in words, such as "NVIDIA H100" or "CPU (Intel Xeon, 2 threads)".
+
+    Args:
+        device: as torch names it; None: CUDA if there is one, else the CPU.
+    """
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    if device != "cpu":
+        return device
+    return f"CPU ({_processor()}, {torch.get_num_threads()} threads)"
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types: NumPy's as Python's, paths as strings, NaN and the infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it takes the place of `path` at the end, or goes after an error."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_fields(content: Any, fields: Mapping[str, tuple[type, ...]], where: str) -> None:
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is {_type_name(type(content))}, not an object")
+    for name, types in fields.items():
+        if name not in content:
+            raise InputError(f"{where} has no {name!r}; the fields are {', '.join(fields)}")
+        # A bool is an int to Python, and no number to us.
+        if not isinstance(content[name], types) or (isinstance(content[name], bool) and bool not in types):
+            wanted = " or ".join(_type_name(kind) for kind in types)
+            raise InputError(f"{where}.{name} is {content[name]!r}; it must be {wanted}")
+
+
+def _check_metric(metric: Any, where: str) -> None:
+    _check_fields(metric, _METRIC, where)
+    value, low, high = metric["value"], metric["low"], metric["high"]
+    for name, end in (("low", low), ("high", high)):
+        if value is not None and end is None:
+            raise InputError(f"{where}.{name} is null beside the value {value}; a number needs its 95 % interval")
+    if low is not None and high is not None and low > high:
+        raise InputError(f"{where}.low is {low}, above high, {high}; exchange them")
+    if metric["interval_unit"] not in ("speaker", "utterance"):
+        raise InputError(f"{where}.interval_unit is {metric['interval_unit']!r}; valid: speaker, utterance")
+
+
+def _check_confusion(confusion: Any, where: str) -> None:
+    _check_fields(confusion, {"labels": (list,), "counts": (list,)}, where)
+    classes = len(confusion["labels"])
+    if [len(row) for row in confusion["counts"]] != [classes] * classes:
+        raise InputError(f"{where}.counts must be {classes} rows of {classes}, as there are {classes} labels")
+
+
+def _type_name(kind: type) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        int: "a whole number",
+        float: "a number",
+        bool: "a bool",
+    }
+    return names.get(kind, "null")
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # run from a checkout that is not installed, or an optional library
+
+
+def commit_of(file: Path) -> str | None:
+    """The commit of the checkout a file belongs to, "-dirty" behind it if files were changed; None if it is in none."""
+    try:
+        # An installed package can lie inside someone else's checkout (a virtual environment there): it is not tracked.
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", file.name], cwd=file.parent, check=True, capture_output=True
+        )
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, cwd=file.parent, check=True, capture_output=True, text=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    """The processor's name; on Linux the one in /proc/cpuinfo, as `platform` knows only the architecture there."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,151 @@
+"""For tests, yours as well: tiny backbones of every kind, and corpora that are made up but can be learned.
+
+config = tiny_backbone_config("wavlm")                    # random weights, a few thousand parameters, no download
+table = write_fake_corpus("corpus", classes=("a", "b"))   # wav files and metadata.csv
+"""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .audio import SAMPLE_RATE, write_audio
+from .errors import InputError, lookup
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# What sets one kind of checkpoint apart from the others (feat_extract_norm as its base or, failing that, only size).
+BACKBONES: dict[str, dict[str, Any]] = {
+    "wav2vec2": {"feat_extract_norm": "group"},
+    "hubert": {"feat_extract_norm": "group"},
+    "wavlm": {"feat_extract_norm": "group"},
+    "unispeech-sat": {"feat_extract_norm": "group"},
+    "data2vec-audio": {"feat_extract_norm": "layer", "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3},
+    "wav2vec2-conformer": {"feat_extract_norm": "layer", "conv_bias": True, "conv_depthwise_kernel_size": 5},
+}
+
+_TINY: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": (16,) * 7,
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "layerdrop": 0.0,
+    "hidden_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.1,
+    "feat_proj_dropout": 0.1,
+    "final_dropout": 0.1,
+    "mask_time_prob": 0.0,
+    "mask_feature_prob": 0.0,
+    "num_codevectors_per_group": 8,
+    "num_codevector_groups": 2,
+    "codevector_dim": 16,
+    "proj_codevector_dim": 16,
+}
+
+
+def tiny_backbone_config(model_type: str = "wav2vec2", **overrides: Any) -> "PretrainedConfig":
+    """The config of a tiny SSL encoder with the convolutions and the norm of the real one.
+
+    Kernels and strides are the real ones (receptive field 400 samples, hop 320), so frame counts are too.
+
+    Args:
+        model_type: wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio or wav2vec2-conformer.
+        overrides: fields of the config, as num_hidden_layers=4.
+
+    Raises:
+        InputError: another model type, or a field that the config does not have.
+    """
+    from transformers import AutoConfig
+
+    own = lookup(BACKBONES, model_type, "tiny backbone")
+    fields = AutoConfig.for_model(model_type).to_dict()
+    for name in overrides:
+        lookup(fields, name, f"field of the {model_type} config")
+    values = {name: value for name, value in {**_TINY, **own}.items() if name in fields}
+    return AutoConfig.for_model(model_type, **{**values, **overrides})
+
+
+def write_fake_corpus(
+    folder: str | Path,
+    *,
+    speakers: int = 4,
+    classes: Sequence[str] = ("low", "high"),
+    per_speaker: int = 6,
+    seconds: tuple[float, float] = (0.6, 1.4),
+    seed: int = 0,
+    layout: str = "csv",
+) -> Path:
+    """Write a corpus of made-up voices that a model can learn: 16 kHz wav files, in noise at 20 dB below them.
+
+    A clip is a sum of harmonics. Its class sets the pitch (each class 1.5 times the one before it, from 110 Hz on), its
+    speaker the resonance and, by 5 % at most, the pitch; `age` rises with the speaker's number. The classes take turns,
+    so every speaker has each of them where `per_speaker` allows.
+
+    Args:
+        folder: where to write; made if it is not there.
+        speakers: how many speakers.
+        classes: names of the classes, from the lowest pitch up; at most 8.
+        per_speaker: clips of each speaker.
+        seconds: shortest and longest clip.
+        seed: of everything that is random.
+        layout: "csv": audio/*.wav and metadata.csv (path, speaker_id, label, age); "folder": one folder a class.
+
+    Returns:
+        The path of metadata.csv, or of the folder of class folders: what `load_rows` takes.
+
+    Raises:
+        InputError: another layout, or numbers that make no clip.
+    """
+    lookup({"csv": True, "folder": True}, layout, "layout of a corpus")
+    if speakers < 1 or per_speaker < 1 or not 1 <= len(classes) <= 8 or not 0 < seconds[0] <= seconds[1]:
+        raise InputError("a corpus needs a speaker, a clip each, 1 to 8 classes, and 0 < shortest <= longest")
+    root = Path(folder).absolute()
+    rows = []
+    for speaker in range(speakers):
+        for clip in range(per_speaker):
+            number = clip % len(classes)
+            sub = classes[number] if layout == "folder" else "audio"
+            path = root / sub / f"speaker{speaker:02d}_{clip:03d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A generator a clip: the same clip whatever else the corpus holds.
+            generator = np.random.default_rng([seed, speaker, clip])
+            write_audio(path, _voice(generator, speaker, number, generator.uniform(*seconds)))
+            row = {"path": path.relative_to(root).as_posix(), "speaker_id": f"speaker{speaker:02d}"}
+            rows.append({**row, "label": classes[number], "age": str(20 + 10 * speaker)})
+    return root if layout == "folder" else _write_table(root / "metadata.csv", rows)
+
+
+def _voice(generator: np.random.Generator, speaker: int, number: int, duration: float) -> np.ndarray:
+    """One clip: (samples,) float32, peak 0.5."""
+    time = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
+    golden = 0.618 * speaker % 1  # spreads any number of speakers evenly over [0, 1)
+    pitch = 110 * 1.5**number * (0.95 + 0.1 * golden)
+    resonance = 500 + 1500 * golden
+    vibrato = 0.05 * np.sin(2 * np.pi * 5 * time + generator.uniform(0, 2 * np.pi))
+    harmonics = np.arange(1, int(0.9 * SAMPLE_RATE / 2 / pitch) + 1)
+    levels = 1 / harmonics + 0.5 / (1 + ((harmonics * pitch - resonance) / 200) ** 2)
+    phases = generator.uniform(0, 2 * np.pi, len(harmonics))
+    angles = np.outer(harmonics, 2 * np.pi * pitch * time + vibrato) + phases[:, None]
+    voice = levels @ np.sin(angles)
+    noisy = voice + 0.1 * voice.std() * generator.standard_normal(len(time))
+    return (0.5 * noisy / np.abs(noisy).max()).astype(np.float32)
+
+
+def _write_table(table: Path, rows: Sequence[dict[str, str]]) -> Path:
+    partial = table.with_name(f".{table.name}.{os.getpid()}.part")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(table)
+    return table

@@ -1,0 +1,321 @@
+"""The fields of a run: what YAML and flags may say, each with its meaning, checked before anything is done.
+
+Four groups: the model (`ModelArguments`), the data (`DataArguments`), the run itself (`RunArguments`), and all fields
+of transformers' `TrainingArguments`, under their own names. Nothing changes them after they are read; what follows from
+the data (whether there is something to validate on) enters in `training_arguments`.
+"""
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..errors import InputError, lookup, unknown_name
+
+
+def _meaning(text: str, default: Any = dataclasses.MISSING) -> Any:
+    if isinstance(default, dict | list):
+        value = default
+        return field(default_factory=lambda: type(value)(value), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """What is built."""
+
+    backbone: str | None = _meaning("Hub name or folder of a pretrained speech encoder; none: from scratch", None)
+    backbone_config: dict[str, Any] = _meaning("values of the encoder's config; from scratch with its model_type", {})
+    layer: int | str = _meaning("which layer: last, a number from 1, weighted_sum", "last")
+    pooling: str = _meaning("mean, mean+std, max, first, last", "mean")
+    head: str = _meaning("linear, projector, mlp, batchnorm", "linear")
+    head_size: int = _meaning("width of the head's hidden layer", 256)
+    head_dropout: float = _meaning("dropout in the head", 0.1)
+    layerdrop: float = _meaning("probability that an encoder layer is skipped in training", 0.0)
+    loss: str = _meaning("cross_entropy; mse or l1 for regression", "cross_entropy")
+    class_weights: str | list[float] | None = _meaning("balanced, a factor a class, or none", None)
+    freeze: Literal["none", "cnn", "backbone"] = _meaning("what is not trained: none, cnn, backbone", "none")
+    freeze_layers: int = _meaning("so many encoder layers, and all below them, are not trained", 0)
+    normalize: bool | None = _meaning("zero mean, unit variance an utterance; none: as the checkpoint has it", None)
+
+
+@dataclass(frozen=True)
+class DataArguments:
+    """What is learnt from."""
+
+    dataset: str | None = _meaning("a folder with a sub-folder a class, a csv, or any data set of the Hub", None)
+    dataset_config: str | None = _meaning("configuration of a data set of the Hub", None)
+    reader: str | None = _meaning("folder, csv or dataset; none: by what `dataset` is", None)
+    columns: dict[str, str] = _meaning("our column name -> the data's, such as {speaker_id: speaker}", {})
+    target: str = _meaning("the column to predict", "label")
+    labels: list[str] | None = _meaning("label names in order; none: as in the training rows, sorted", None)
+    validation: str | None = _meaning("split rule for validation rows; none: the data's own split, if any", None)
+    test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
+    group_by: str = _meaning("column whose values are kept together by a share", "speaker_id")
+    streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
+    on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
+    check_audio: Literal["full", "headers"] = _meaning("look at files before training: full decodes them", "full")
+    channel: int | str = _meaning("channel of multi-channel files: an index from 0, or mean", "mean")
+    crop_seconds: float | None = _meaning("random crop in training, seconds; none: whole utterances", None)
+    max_seconds: float = _meaning("longer utterances are evaluated in pieces, and averaged", 30.0)
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Where it goes and what the card can't find out by itself."""
+
+    output_dir: str | None = _meaning("folder of the finished model", None)
+    name: str | None = _meaning("name of the model; none: the folder's", None)
+    overwrite: bool = _meaning("replace a finished model in output_dir", False)
+    keep_checkpoints: bool = _meaning("whether the Trainer's checkpoints stay beside the finished model", True)
+    early_stopping_patience: int | None = _meaning("stop after so many validations without gain", None)
+    data_name: str | None = _meaning("name of the data on the card; none: that of `dataset`", None)
+    language: list[str] = _meaning("language codes of the speech, for the card", [])
+    license: str | None = _meaning("licence of the model, for the card", None)
+    unit: str | None = _meaning("unit of a regression target, such as years", None)
+    synthetic: bool = _meaning("whether the speech was made by a machine, for the card", False)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All fields of one run; `training` holds those of transformers' TrainingArguments that were given."""
+
+    model: ModelArguments
+    data: DataArguments
+    run: RunArguments
+    training: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field that differs from its default, flat, as a YAML file has them."""
+        given: dict[str, Any] = {}
+        for group in (self.model, self.data, self.run):
+            for item in dataclasses.fields(group):
+                value = getattr(group, item.name)
+                default = item.default_factory() if callable(item.default_factory) else item.default
+                if value != default:
+                    given[item.name] = value
+        return {**given, **self.training}
+
+
+GROUPS = {"model": ModelArguments, "data": DataArguments, "run": RunArguments}
+
+# Where ours differ from transformers' own defaults.
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 16,
+    "num_train_epochs": 10,
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "train_sampling_strategy": "group_by_length",
+    "length_column_name": "length",
+    "logging_steps": 10,
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "ddp_find_unused_parameters": False,
+    "remove_unused_columns": False,
+}
+# Fields of TrainingArguments that the run decides, or that would go round the model's own loss.
+_OURS = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
+_OURS |= {"label_smoothing_factor", "label_names", "prediction_loss_only"}
+
+
+def training_fields() -> dict[str, Any]:
+    """Names and types of transformers' training arguments that a run may set."""
+    from transformers import TrainingArguments
+
+    hints = typing.get_type_hints(TrainingArguments)
+    return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in _OURS}
+
+
+def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Reads a YAML file and lays flags over it.
+
+    Args:
+        path: a YAML file of fields; None: flags only.
+        overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table.
+
+    Raises:
+        InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
+    """
+    values = {} if path is None else _read_yaml(Path(path))
+    where = "flags" if path is None else str(path)
+    for name, value in (overrides or {}).items():
+        table, _, key = name.partition(".")
+        if key:
+            values[table] = {**(values.get(table) or {}), key: value}
+        else:
+            values[table] = value
+    return make_config(values, where)
+
+
+def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
+    """A run's config from a flat table of fields; see `read_config`."""
+    group_of = {f.name: group for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
+    hints = {name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()}
+    foreign = training_fields()
+    sorted_in: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "run": {}, "training": {}}
+    for raw, value in values.items():
+        name = str(raw).replace("-", "_")
+        if name not in group_of and name not in foreign:
+            further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
+            raise InputError(f"{where}: {unknown_name(name, group_of, 'field', further)}")
+        hint = hints[name] if name in group_of else foreign[name]
+        sorted_in[group_of.get(name, "training")][name] = _fit(value, hint, f"{where}: {name}")
+    config = RunConfig(
+        ModelArguments(**sorted_in["model"]),
+        DataArguments(**sorted_in["data"]),
+        RunArguments(**sorted_in["run"]),
+        sorted_in["training"],
+    )
+    _check_names(config, where)
+    return config
+
+
+def _check_names(config: RunConfig, where: str) -> None:
+    # What the model would refuse after minutes of reading data is refused here.
+    from ..models.configuration import BACKBONES
+    from ..models.heads import HEADS
+    from ..models.losses import LOSSES
+    from ..models.pooling import POOLINGS
+
+    model = config.model
+    try:
+        lookup(POOLINGS, model.pooling, "pooling")
+        lookup(HEADS, model.head, "head")
+        lookup(LOSSES, model.loss, "loss")
+        if model.backbone is None:
+            lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
+        if isinstance(model.class_weights, str):
+            lookup({"balanced": True}, model.class_weights, "class_weights")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
+        raise InputError(f"{where}: unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
+
+
+def training_arguments(config: RunConfig, *, validates: bool, metric: str, drop_last: bool) -> Any:
+    """Transformers' `TrainingArguments` of this run.
+
+    Args:
+        config: the run.
+        validates: whether there are validation rows: then each epoch is validated, and the best one kept.
+        metric: name of the metric that decides which is best ("uar", "mae").
+        drop_last: whether a last, smaller batch is left out.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    derived: dict[str, Any] = {
+        "dataloader_drop_last": drop_last,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "disable_tqdm": not sys.stderr.isatty(),  # log lines in place of a bar
+        "eval_strategy": "no",
+    }
+    if validates:
+        derived.update(
+            eval_strategy="epoch",
+            load_best_model_at_end=True,
+            metric_for_best_model=f"eval_{metric}",
+            greater_is_better=metric not in ("mae", "rmse", "loss"),
+        )
+    if config.data.streaming:
+        derived.update(train_sampling_strategy="random")  # the rows come in their own order
+    try:
+        return TrainingArguments(
+            output_dir=config.run.output_dir, **{**TRAINING_DEFAULTS, **derived, **config.training}
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(f"training arguments: {' '.join(str(error).split())}") from error
+
+
+def parse_flags(words: Sequence[str]) -> dict[str, Any]:
+    """`--name value`, `--name=value` and a bare `--name` (true) -> a table; values are read as YAML reads them.
+
+    >>> parse_flags(["--max-steps", "3", "--pooling=mean+std", "--overwrite"])
+    {'max_steps': 3, 'pooling': 'mean+std', 'overwrite': True}
+
+    Raises:
+        InputError: a word that belongs to no flag.
+    """
+    table: dict[str, Any] = {}
+    name = None
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            name, given, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            table[name] = yaml.safe_load(value) if given else True
+        elif name is not None and table[name] is True:
+            table[name], name = yaml.safe_load(word), None
+        else:
+            raise InputError(f"unexpected word {word!r}: give fields as --name value")
+    return table
+
+
+def describe_fields() -> str:
+    """Every field of a run with its meaning and default, a line each."""
+    lines = []
+    for group, kind in GROUPS.items():
+        lines.append(f"{group}:")
+        for item in dataclasses.fields(kind):
+            default = item.default_factory() if callable(item.default_factory) else item.default
+            shown = "" if default in (None, [], {}) else f" ({default})"
+            lines.append(f"  {item.name:28}{item.metadata['help']}{shown}")
+    lines.append("training: all fields of transformers' TrainingArguments; ours differ in these defaults")
+    lines += [f"  {name:28}{value}" for name, value in TRAINING_DEFAULTS.items() if name not in _OURS]
+    return "\n".join(lines)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a YAML file of fields") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected lines of `field: value`")
+    return values
+
+
+def _fit(value: Any, hint: Any, where: str) -> Any:
+    """The value, as the annotation wants it: YAML reads 1e-3 as text, and flags read 3 where 3.0 is meant."""
+    kinds = _kinds(hint)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and not isinstance(value, bool):
+        if isinstance(value, int | float) and int not in kinds:
+            return float(value)
+        if isinstance(value, str) and str not in kinds:
+            try:
+                return float(value)
+            except ValueError:
+                raise InputError(f"{where}: {value!r} is not a number") from None
+    allowed = [v for kind in kinds if typing.get_origin(kind) is Literal for v in typing.get_args(kind)]
+    if value in allowed:
+        return value
+    plain = tuple(typing.get_origin(kind) or kind for kind in kinds if typing.get_origin(kind) is not Literal)
+    plain = tuple(kind for kind in plain if isinstance(kind, type))
+    if list in plain and isinstance(value, str) and str not in plain:
+        return [part.strip() for part in value.split(",")]
+    if isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain):
+        return value
+    if allowed:
+        raise InputError(f"{where}: {unknown_name(value, map(str, allowed), 'value')}")
+    if str in plain and isinstance(value, int | float):
+        return str(value)  # a split rule of 0.1 is a share
+    if any(kind.__module__ != "builtins" for kind in plain):
+        return value  # an enumeration or object of transformers: it checks its own values
+    names = " or ".join(sorted(kind.__name__ for kind in plain if kind is not types.NoneType))
+    raise InputError(f"{where}: {value!r} is not of the kind {names}")
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
+    return (hint,)

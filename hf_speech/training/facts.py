@@ -1,0 +1,109 @@
+"""What results.json says of a run: its model, its data, its recipe."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+
+from .arguments import RunConfig
+from .rows import RunRows
+
+
+def model_facts(model: Any, *, name: str, backbone: str | None, licence: str | None) -> dict[str, Any]:
+    """The `model` section, for a model of ours or any other audio classifier.
+
+    Args:
+        model: the model.
+        name: what it is called.
+        backbone: Hub name of the encoder it started from; None: from scratch, or not known.
+        licence: of the weights.
+    """
+    config = model.config
+    own = getattr(config, "backbone_config", None)
+    started = backbone or (f"{own.model_type}, from scratch" if own is not None else config.model_type)
+    return {
+        "name": name,
+        "task": "audio-classification",
+        "problem_type": config.problem_type or "single_label_classification",
+        "labels": [config.id2label[i] for i in range(config.num_labels)],
+        "backbone": started,
+        "parameters": model.num_parameters(),
+        "layer": getattr(config, "layer", None),
+        "pooling": getattr(config, "pooling", None),
+        "head": getattr(config, "head", None),
+        "loss": getattr(config, "loss", None),
+        "sample_rate": getattr(config, "sampling_rate", 16_000),
+        "architecture": type(model).__name__,
+        "license": licence,
+    }
+
+
+def data_name(config: RunConfig) -> str:
+    """What the data is called: as given, a name on the Hub, or the folder that it lies in."""
+    if config.run.data_name:
+        return config.run.data_name
+    path = Path(str(config.data.dataset))
+    if not path.exists():
+        return str(config.data.dataset)
+    return path.absolute().parent.name if path.is_file() else path.absolute().name
+
+
+def public_arguments(config: RunConfig) -> dict[str, Any]:
+    """The fields of a run as results.json and the card show them: local paths by their last name only."""
+    given = config.to_dict()
+    local = {name: Path(str(given[name])) for name in ("dataset", "output_dir", "backbone") if name in given}
+    return {**given, **{name: path.name for name, path in local.items() if path.exists()}}
+
+
+def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
+    """The `data` section."""
+    rules = {"validation": config.data.validation, "test": config.data.test}
+    return {
+        "name": data_name(config),
+        "target": config.data.target,
+        "unit": config.run.unit or "",
+        "synthetic": config.run.synthetic,
+        "language": config.run.language,
+        "license": None,
+        "splits": {name: _split_facts(split, rows.names) for name, split in rows.splits.items()},
+        "split_rule": {part: rule or "the data set's own" for part, rule in rules.items() if part in rows.splits},
+        "left_out": [
+            {"file": Path(bad.file).name, "reason": bad.reason, "split": split}
+            for split, found in rows.bad.items()
+            for bad in found
+        ],
+        "unlabelled": rows.unlabelled,
+    }
+
+
+def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
+    """What a reader wants to know of the training, from the arguments as they were in force."""
+    return {
+        "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
+        "learning_rate": arguments.learning_rate,
+        "schedule": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
+        "warmup_steps": arguments.warmup_steps,
+        "weight_decay": arguments.weight_decay,
+        "batch": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
+        "crop_seconds": config.data.crop_seconds,
+        "freeze": config.model.freeze,
+        "freeze_layers": config.model.freeze_layers,
+        "class_weights": config.model.class_weights,
+    }
+
+
+def _split_facts(rows: Dataset | IterableDataset, names: list[str] | None) -> dict[str, Any]:
+    """What results.json says of a split: utterances, speakers, seconds, rows a label."""
+    if isinstance(rows, IterableDataset):
+        return {"utterances": 0, "speakers": None, "seconds": 0, "labels": None}
+    counts = None
+    if names is not None:
+        occurrences = Counter(rows["labels"])
+        counts = {name: occurrences[i] for i, name in enumerate(names)}
+    return {
+        "utterances": len(rows),
+        "speakers": len(set(rows["speaker_id"])) if "speaker_id" in rows.column_names else None,
+        "seconds": round(float(sum(rows["duration"])), 1),
+        "labels": counts,
+    }

@@ -1,0 +1,106 @@
+"""A model and a labelled data set, of whatever origin -> results.json and plots; `hf-speech evaluate`."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import concatenate_datasets
+
+from ..audio import SAMPLE_RATE
+from ..data.checks import check_rows
+from ..data.readers import load_rows
+from ..data.targets import label_rows, rows_with_target
+from ..errors import InputError, unknown_name
+from ..inference import load_model, shortest
+from ..results import FILE_NAME, Results, run_facts
+from .arguments import make_config
+from .evaluation import evaluate_rows, write_evaluation
+from .facts import data_facts, model_facts, public_arguments
+from .rows import RunRows
+
+
+def measure(
+    model_name: str,
+    dataset: str,
+    folder: Path,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    split: str | None = None,
+    overwrite: bool = False,
+) -> Results:
+    """Measures a model on labelled rows and writes results.json, predictions.csv and plots.
+
+    Args:
+        model_name: a model's folder or Hub name; ours, or any audio classifier.
+        dataset: a folder, a csv, or a name on the Hub.
+        folder: where to write.
+        fields: fields of a run that say how to read the data: target, columns, channel ...
+        split: which split; None: "test" if there is one, else all rows there are.
+        overwrite: whether results that are there may be replaced.
+
+    Raises:
+        InputError: no such model or data, a label that the model does not know, or files that can't be used.
+    """
+    if (folder / FILE_NAME).exists() and not overwrite:
+        raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
+    started = time.monotonic()
+    model, extractor = load_model(model_name)
+    given = {"dataset": dataset, "backbone": model_name, **(fields or {})}
+    trained = getattr(model.config, "target", None)
+    if trained and "target" not in given:
+        given["target"] = trained
+    config = make_config(given, "flags")
+    rows = _read(config.data, model, split)
+    name = split or ("test" if "test" in rows.splits else "all")
+    only = rows.splits[name]
+    evaluation = evaluate_rows(
+        model,
+        extractor,
+        only,
+        dataset=data_facts(config, rows)["name"],
+        split=name,
+        root=dataset,
+        unit=config.run.unit or getattr(model.config, "unit", None),
+        max_seconds=config.data.max_seconds,
+        channel=config.data.channel,
+    )
+    results = Results(
+        model=model_facts(model, name=Path(model_name).name, backbone=None, licence=None),
+        data=data_facts(config, rows),
+        metrics=evaluation.metrics,
+        confusion=evaluation.confusion,
+        run=run_facts(
+            None,
+            device=str(model.device),
+            wall_seconds=round(time.monotonic() - started, 1),
+            arguments=public_arguments(config),
+        ),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_evaluation(evaluation, folder, results.data["unit"])
+    results.write(folder)
+    return results
+
+
+def _read(arguments: Any, model: Any, split: str | None) -> RunRows:
+    """The rows to measure on, labelled with the model's own label numbers."""
+    splits = load_rows(
+        arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
+    )
+    wanted = split or ("test" if "test" in splits else None)
+    if wanted is not None and wanted not in splits:
+        raise unknown_name(wanted, splits, f"split of {arguments.dataset}")
+    rows = concatenate_datasets(list(splits.values())) if wanted is None else splits[wanted]
+    regression = model.config.problem_type == "regression"
+    names = None if regression else [model.config.id2label[i] for i in range(model.config.num_labels)]
+    name = wanted or "all"
+    labelled = rows_with_target(name, rows, arguments.target)
+    checked, bad = check_rows(
+        label_rows(name, labelled, arguments.target, names),
+        how=arguments.check_audio,
+        on_bad=arguments.on_bad_audio,
+        min_duration=shortest(model) / SAMPLE_RATE,
+        channel=arguments.channel,
+    )
+    return RunRows({name: checked}, names, len(rows) - len(labelled), {name: bad})

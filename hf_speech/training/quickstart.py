@@ -1,0 +1,91 @@
+"""The whole way in minutes: train a small model, measure it on held-out speech, load it back, predict."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..data.readers import guess_reader
+from ..errors import InputError
+from ..inference import load_model, predict
+from ..samples import sample_corpus
+from .arguments import read_config
+from .run import summary, train
+
+CONFIG = "quickstart.yaml"
+
+
+def quickstart(
+    output_dir: str, data_dir: str | None, fields: Mapping[str, Any] | None = None, *, overwrite: bool = False
+) -> str:
+    """Trains on the shipped voices, or on somebody's own folder or csv, and tries the finished model.
+
+    Args:
+        output_dir: folder of the model.
+        data_dir: a folder with a sub-folder a class, or a csv; None: the shipped synthetic voices.
+        fields: fields of a run that stand above the quickstart's own.
+        overwrite: whether a finished model in the folder may be replaced.
+
+    Returns:
+        The last screen: what was measured, one prediction, and what to type next.
+    """
+    own = {} if data_dir is None else _own_data(data_dir)
+    config = read_config(
+        str(files(__package__) / CONFIG),
+        {**_shipped(data_dir), **own, **(fields or {}), "output_dir": output_dir, "overwrite": overwrite},
+    )
+    results = train(config)
+    model, extractor = load_model(output_dir)
+    example = _held_out_file(Path(output_dir), config.data.dataset)
+    said = predict(model, extractor, [example])[0]
+    answer = f"{said['value']:.2f}" if "value" in said else f"{said['label']} ({said['score']:.2f})"
+    return "\n".join(
+        [
+            "",
+            summary(results, Path(output_dir)),
+            "",
+            f"Loaded again with AutoModelForAudioClassification, it hears in {Path(example).name}: {answer}",
+            "",
+            "Next:",
+            f"  the card, with plots:     {output_dir}/README.md",
+            f"  any recording:            hf-speech predict {output_dir} YOUR.wav",
+            "  your own, a sub-folder a class, or a csv:",
+            "      hf-speech quickstart --output-dir mine --data-dir YOUR-FOLDER",
+            "  your own, on a pretrained encoder of the Hub:",
+            "      hf-speech train --dataset YOUR-FOLDER --test 0.2 --output-dir better \\",
+            "          --backbone facebook/wav2vec2-base --pooling mean+std --freeze cnn --crop-seconds 3",
+        ]
+    )
+
+
+def _shipped(data_dir: str | None) -> dict[str, Any]:
+    """What only holds for the shipped corpus."""
+    if data_dir is not None:
+        return {}
+    return {
+        "dataset": str(sample_corpus()),
+        "target": "speaker_id",
+        "data_name": "hf_speech samples",
+        "language": ["en"],
+        "synthetic": True,
+    }
+
+
+def _own_data(data_dir: str) -> dict[str, Any]:
+    """Held-out utterances (speakers, where they are known) for a data set that need not have splits."""
+    reader = guess_reader(data_dir)
+    if reader == "dataset":
+        raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
+    has_test = reader == "folder" and (Path(data_dir) / "test").is_dir()
+    return {"dataset": data_dir, **({} if has_test else {"test": "0.2"})}
+
+
+def _held_out_file(folder: Path, dataset: str | None) -> Path:
+    """The first utterance of predictions.csv, which was not trained on."""
+    import csv
+
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        first = next(csv.DictReader(file))
+    path = Path(first["id"])
+    root = Path(str(dataset))
+    return path if path.is_absolute() else (root.parent if root.is_file() else root) / path

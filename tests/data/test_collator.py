@@ -1,0 +1,168 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import Wav2Vec2FeatureExtractor
+
+from hf_speech.audio import read_audio
+from hf_speech.data.checks import check_rows
+from hf_speech.data.collator import SpeechCollator, chunk_rows
+from hf_speech.data.readers import load_rows
+from hf_speech.errors import InputError
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture
+def plain() -> Wav2Vec2FeatureExtractor:
+    return Wav2Vec2FeatureExtractor(do_normalize=False)
+
+
+@pytest.fixture
+def ramp(tmp_path: Path) -> Path:
+    """2 s in which every sample is its own index / 32,768, so that a crop shows where it was cut."""
+    path = tmp_path / "ramp.wav"
+    sf.write(path, np.arange(32_000, dtype=np.int16), 16_000)
+    return path
+
+
+def row(path: Path, **more: object) -> dict:
+    return {"audio": {"bytes": None, "path": str(path)}, **more}
+
+
+def test_a_batch_holds_each_waveform_and_its_mask(speech: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    rows = [load_rows(speech / "emotion")["train"][i] for i in range(3)]
+    batch = SpeechCollator(plain)(rows)
+    waveforms = [read_audio(r["audio"]) for r in rows]
+    assert batch["input_values"].shape == batch["attention_mask"].shape == (3, max(map(len, waveforms)))
+    assert batch["input_values"].dtype == torch.float32 and "labels" not in batch
+    for values, mask, waveform in zip(batch["input_values"], batch["attention_mask"], waveforms, strict=True):
+        assert mask.sum() == len(waveform) and mask[: len(waveform)].all()
+        np.testing.assert_array_equal(values[: len(waveform)], waveform)
+        assert not values[len(waveform) :].any()
+
+
+def test_normalisation_is_over_real_samples_and_so_the_same_in_any_batch(speech: Path) -> None:
+    rows = [load_rows(speech / "emotion")["train"][i] for i in (0, 1)]
+    collate = SpeechCollator(Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False))
+    together, alone = collate(rows), collate(rows[1:])
+    short = alone["input_values"].shape[1]
+    assert together["input_values"].shape[1] > short
+    torch.testing.assert_close(together["input_values"][1, :short], alone["input_values"][0])
+    assert alone["input_values"].mean().abs() < 1e-5 and abs(alone["input_values"].std() - 1) < 1e-3
+
+
+def test_segments_are_read_where_they_lie(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    batch = SpeechCollator(plain)([row(ramp, start=0.5, end=0.75), row(ramp, start=1.5, end=None)])
+    torch.testing.assert_close(batch["input_values"][0, :4000] * 32_768, torch.arange(8_000.0, 12_000))
+    torch.testing.assert_close(batch["input_values"][1] * 32_768, torch.arange(24_000.0, 32_000))
+
+
+@pytest.mark.parametrize("more", [{}, {"length": 8_000, "duration": 2.0}, {"start": 0.25, "end": 1.75}])
+def test_crops_lie_anywhere_inside_and_follow_torch_s_seed(
+    ramp: Path, plain: Wav2Vec2FeatureExtractor, more: dict
+) -> None:
+    collate = SpeechCollator(plain, crop_seconds=0.5)
+    torch.manual_seed(0)
+    values = collate([row(ramp, **more)] * 200)["input_values"] * 32_768
+    assert values.shape == (200, 8_000)
+    assert (values.diff(dim=1) == 1).all()
+    first, last = int(more.get("start", 0) * 16_000), int(more.get("end", 2) * 16_000) - 8_000
+    begins = values[:, 0]
+    assert begins.min() >= first and begins.max() <= last
+    # Uniform draws: the mean of 200 lies within 4 standard errors of the middle.
+    assert abs(begins.mean() - (first + last) / 2) < 4 * (last - first) / 12**0.5 / 200**0.5
+    torch.manual_seed(0)
+    assert torch.equal(collate([row(ramp, **more)] * 200)["input_values"] * 32_768, values)
+
+
+def test_clips_up_to_the_crop_are_read_whole(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    values = SpeechCollator(plain, crop_seconds=2.0)([row(ramp)])["input_values"]
+    torch.testing.assert_close(values[0] * 32_768, torch.arange(32_000.0))
+
+
+def test_the_rate_is_the_extractor_s(write_tone: Writer) -> None:
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=8_000, do_normalize=False)
+    rows = [row(write_tone("a.wav", 44_100, 44_100), length=16_000)]
+    assert SpeechCollator(extractor)(rows)["input_values"].shape == (1, 8_000)
+    assert SpeechCollator(extractor, crop_seconds=0.25)(rows)["input_values"].shape == (1, 2_000)
+
+
+def test_a_channel_is_read(tmp_path: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    sf.write(tmp_path / "two.wav", np.tile([[0.25, -0.5]], (1000, 1)), 16_000)
+    for channel, level in ((0, 0.25), (1, -0.5), ("mean", -0.125)):
+        values = SpeechCollator(plain, channel=channel)([row(tmp_path / "two.wav")])["input_values"]
+        torch.testing.assert_close(values, torch.full((1, 1000), level))
+
+
+def test_labels_keep_their_kind(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    def labels(*values: object) -> torch.Tensor:
+        return SpeechCollator(plain)([row(ramp, labels=value) for value in values])["labels"]
+
+    assert labels(1, 0).dtype == torch.int64 and labels(1, 0).tolist() == [1, 0]
+    assert labels(31.5, 20.0).dtype == torch.float32 and labels(31.5, 20.0).tolist() == [31.5, 20.0]
+    assert labels([1, 0], [0, 1]).dtype == torch.float32 and labels([1, 0], [0, 1]).shape == (2, 2)
+    with pytest.raises(InputError, match="ramp.wav: no label, though others"):
+        labels(1, None)
+
+
+def test_a_clip_that_is_too_short_or_broken_is_named(
+    write_tone: Writer, tmp_path: Path, plain: Wav2Vec2FeatureExtractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    short, good = write_tone("short.wav", 399), write_tone("good.wav", 400)
+    with pytest.raises(InputError, match=f"^{short}: 399 samples at 0 s, the model needs 400"):
+        SpeechCollator(plain)([row(good), row(short)])
+    with pytest.raises(InputError, match=f"^{tmp_path}/gone.wav: "):
+        SpeechCollator(plain)([row(tmp_path / "gone.wav")])
+    with pytest.raises(InputError, match=f"^{good}: start 1 s is not before end 0.5 s"):
+        SpeechCollator(plain)([row(good, start=1.0, end=0.5)])
+    skipping = SpeechCollator(plain, on_bad="skip")
+    batch = skipping([row(short, labels=0), row(good, labels=1)])
+    assert batch["labels"].tolist() == [1] and f"left out of a batch: {short}" in caplog.text
+    with pytest.raises(InputError, match=f"no clip of a batch can be used: {short}"):
+        skipping([row(short)])
+    with pytest.raises(InputError, match="crop_seconds 0.02 is under 400 samples"):
+        SpeechCollator(plain, crop_seconds=0.02)
+
+
+def test_workers_draw_different_crops(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    collate = pickle.loads(pickle.dumps(SpeechCollator(plain, crop_seconds=0.5)))
+    rows = Dataset.from_list([row(ramp)] * 8)
+    torch.manual_seed(3)
+    begins = [batch["input_values"][:, 0] for batch in DataLoader(rows, 2, collate_fn=collate, num_workers=2)]
+    assert len(torch.cat(begins).unique()) == 8
+
+
+def test_chunks_cover_each_row_once_in_nearly_equal_parts(write_tone: Writer, plain: Wav2Vec2FeatureExtractor) -> None:
+    files = [write_tone("a.wav", 16_000), write_tone("b.wav", 40_001), write_tone("c.wav", 48_000)]
+    audio = [{"bytes": None, "path": str(file)} for file in files]
+    spans = {"start": [None, None, 0.5], "end": [None, None, 2.75]}
+    rows, _ = check_rows(Dataset.from_dict({"audio": audio, "label": ["x", "y", "z"], **spans}))
+    chunks = chunk_rows(rows, 1.0)
+    assert chunks["utterance"] == [0, 1, 1, 1, 2, 2, 2] and chunks["label"] == list("xyyyzzz")
+    assert chunks["length"] == [16_000, 13_334, 13_333, 13_334, 12_000, 12_000, 12_000]
+    assert chunks["start"][0] is None and chunks["end"][0] is None
+    collate = SpeechCollator(plain)
+    for number in range(3):
+        parts = [collate.waveform(chunk) for chunk in chunks if chunk["utterance"] == number]
+        np.testing.assert_array_equal(np.concatenate(parts), collate.waveform(rows[number]))
+
+
+def test_rows_that_are_short_enough_pass(corpus: Path) -> None:
+    rows, _ = check_rows(load_rows(corpus)["train"])
+    chunks = chunk_rows(rows, 10.0)
+    assert chunks["utterance"] == list(range(len(rows))) and chunks["length"] == rows["length"]
+
+
+def test_chunks_need_lengths_and_a_sensible_limit(corpus: Path) -> None:
+    rows = load_rows(corpus)["train"]
+    with pytest.raises(InputError, match="check_rows notes: there is no column 'length'"):
+        chunk_rows(rows, 1.0)
+    with pytest.raises(InputError, match="chunks of 0.03 s are too short; give at least 0.05 s"):
+        chunk_rows(check_rows(rows)[0], 0.03)

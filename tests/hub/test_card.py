@@ -1,0 +1,246 @@
+"""The card: golden text, metadata that the Hub's own code reads back, snippets that run, and no number of its own."""
+
+import ast
+import contextlib
+import io
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from huggingface_hub import ModelCard
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+
+from hf_speech.errors import InputError
+from hf_speech.hub.card import render_card, write_card
+from hf_speech.plots import FILE_NAMES
+from hf_speech.results import Results
+
+from ..test_results import example
+
+GOLDEN = Path(__file__).with_name("card.golden.md")
+
+
+def regression() -> dict:
+    """An age model's results: speaker intervals, synthetic data, one number that is not defined."""
+    content = example()
+    content["model"] |= {"name": "owner/age-demo", "problem_type": "regression", "labels": []}
+    content["model"]["backbone"] = "wav2vec2, from scratch"
+    content["data"] |= {"name": "owner/ages", "target": "age", "unit": "years", "synthetic": True, "language": []}
+    content["data"]["left_out"], content["data"]["unlabelled"] = [], 0
+    for split in content["data"]["splits"].values():
+        split["labels"] = None
+    place = {"dataset": "owner/ages", "split": "test", "n": 512, "fingerprint": None, "interval_unit": "speaker"}
+    content["metrics"] = [
+        {"name": "mae", "value": 7.1234, "low": 6.5, "high": 7.891, "unit": "years"} | place,
+        {"name": "pearson_r", "value": None, "low": None, "high": None, "unit": "correlation"} | place,
+    ]
+    content["confusion"] = None
+    return content
+
+
+def test_golden_card() -> None:
+    """To renew it after a wanted change: python -m tests.hub.test_card."""
+    assert render_card(example(), {"confusion.png"}) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_metadata_is_what_the_hub_reads() -> None:
+    data = ModelCard(render_card(example())).data
+    assert data.pipeline_tag == "audio-classification"
+    assert data.library_name == "transformers"
+    assert data.base_model == "facebook/wav2vec2-base"
+    assert data.language == ["de"]
+    assert (data.datasets, data.license) == (None, None)
+    assert data.model_name == "emotion-demo"
+    uar, accuracy = data.eval_results
+    assert (uar.metric_type, uar.metric_value, uar.metric_args) == ("recall", 0.7312, {"average": "macro"})
+    assert (accuracy.metric_type, accuracy.metric_value, accuracy.dataset_split) == ("accuracy", 0.7297, "test")
+
+
+def test_metadata_names_only_what_is_on_the_hub() -> None:
+    data = ModelCard(render_card(regression())).data
+    assert data.datasets == ["owner/ages"]
+    assert (data.base_model, data.language) == (None, None)
+    assert "synthetic" in data.tags
+    assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [("mae", 7.1234)]
+
+
+@pytest.mark.parametrize(
+    ("license", "expected"),
+    [("cc-by-nc-4.0", ("cc-by-nc-4.0", None)), ("My own terms", ("other", "My own terms")), (None, (None, None))],
+)
+def test_license_is_that_of_the_weights(license: str | None, expected: tuple) -> None:
+    content = example()
+    content["model"]["license"] = license
+    data = ModelCard(render_card(content)).data
+    assert (data.license, data.license_name) == expected
+
+
+def test_odd_names_keep_the_yaml_and_the_tables_whole() -> None:
+    content = example()
+    content["data"]["name"] = content["metrics"][0]["dataset"] = 'a: "b" | c\n- d'
+    content["data"]["left_out"] = [{"row": 3, "reason": "two\nlines | and a bar"}]
+    card = ModelCard(render_card(content))
+    assert card.data.eval_results[0].dataset_name == 'a: "b" | c\n- d'
+    assert "| 3 | two lines \\| and a bar |" in card.content
+    assert_tables_are_rectangular(card.content)
+
+
+@pytest.mark.parametrize("content", [example(), regression()], ids=["emotion", "age"])
+def test_every_number_in_the_tables_stands_in_the_results(content: dict) -> None:
+    known = list(numbers_in(content))
+    known += [split["seconds"] / 3600 for split in content["data"]["splits"].values()]
+    card = render_card(content)
+    assert_tables_are_rectangular(card)
+    cells = [cell.strip() for line in card.splitlines() if line.startswith("|") for cell in line.split("|")]
+    shown = [
+        number for cell in cells if re.fullmatch(r"-?\d+(\.\d+)?( to .*| years)?", cell) for number in figures(cell)
+    ]
+    assert len(shown) > 20
+    for number in shown:
+        decimals = len(number.partition(".")[2])
+        assert any(round(value, decimals) == float(number) for value in known), f"{number} is not in results.json"
+
+
+def numbers_in(value: object) -> list[float]:
+    """All numbers in nested lists and dicts."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers_in(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers_in(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def figures(text: str) -> list[str]:
+    return re.findall(r"-?\d+(?:\.\d+)?", text)
+
+
+def assert_tables_are_rectangular(card: str) -> None:
+    for table in re.findall(r"(?:^\|.*\|\n)+", card, flags=re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
+
+
+def test_intervals_say_what_they_cover() -> None:
+    assert "**They do not cover the variation between speakers**" in render_card(example())
+    age = render_card(regression())
+    assert "bootstrap over speakers" in age
+    assert "do not cover" not in age.split("## How to load it")[0]
+
+
+def test_a_regression_shows_its_unit_and_what_is_not_defined() -> None:
+    card = render_card(regression())
+    assert "| Mean absolute error | 7.12 years | 6.50 to 7.89 years |" in card
+    assert "| Pearson's r | not defined | not defined |" in card
+    assert "print(logits.item())  # years" in card
+
+
+def test_synthetic_data_are_named_before_any_number() -> None:
+    card = render_card(regression())
+    body = card.split("---\n", 2)[2]
+    assert body.index("Made from synthetic speech") < body.index("## Results")
+    assert "synthetic" not in render_card(example())
+
+
+def test_without_a_test_split_the_card_says_so() -> None:
+    content = example()
+    for metric in content["metrics"]:
+        metric["split"] = "validation"
+    assert "**There is no test split**" in render_card(content)
+    assert "Performance on a test split is not measured." in render_card(content)
+    assert "There is no test split" not in render_card(example())
+    content["metrics"] = []
+    card = render_card(content)
+    assert "**Not measured.**" in card
+    assert "model-index" not in card
+
+
+def test_targets_have_their_caveats() -> None:
+    content = example()
+    assert "does not know what a person feels" in render_card(content)
+    content["data"]["target"] = "speaker_id"
+    card = render_card(content)
+    assert "biometric" in card
+    assert "The speakers are the labels here" in card
+    assert "feels" not in card
+
+
+def test_degenerate_intervals_are_explained() -> None:
+    content = example()
+    content["metrics"][0] |= {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert "An interval without width" in render_card(content)
+    content["metrics"][0] |= {"value": 0.9, "low": 0.5, "high": 0.8}
+    assert "An interval that does not hold its value" in render_card(content)
+    assert "An interval" not in render_card(example())
+
+
+def test_many_labels_and_left_out_files_are_counted() -> None:
+    content = example()
+    content["model"]["labels"] = [f"speaker {i}" for i in range(1251)]
+    content["data"]["left_out"] = [{"file": f"{i}.wav", "reason": "cut short"} for i in range(23)]
+    card = render_card(content)
+    assert "one of 1251 labels (listed in config.json)" in card
+    assert "speaker 7" not in card
+    assert "| 19.wav |" in card and "| 20.wav |" not in card and "and 3 more" in card
+
+
+def test_write_card_shows_the_pictures_that_are_there(tmp_path: Path) -> None:
+    Results(**example()).write(tmp_path)
+    assert "](confusion.png)" not in write_card(tmp_path).read_text()
+    for name in FILE_NAMES.values():
+        (tmp_path / name).touch()
+    card = write_card(tmp_path).read_text()
+    assert all(f"]({name})" in card for name in FILE_NAMES.values())
+    assert card == render_card(asdict(Results.read(tmp_path)), set(FILE_NAMES.values()))
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "results.json", *FILE_NAMES.values()}
+
+
+def test_write_card_without_results_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no results.json"):
+        write_card(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"model": {}}))
+    with pytest.raises(InputError, match="results.json"):
+        write_card(tmp_path)
+    assert not (tmp_path / "README.md").exists()
+
+
+@pytest.mark.parametrize("content", [example(), regression()], ids=["emotion", "age"])
+def test_the_snippets_run(content: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All code blocks of the card, in order, on a tiny model in the folder that the card names."""
+    names = content["model"]["labels"] or ["age"]
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+        problem_type=content["model"]["problem_type"],
+    )
+    folder = tmp_path / content["model"]["name"]
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    soundfile.write(tmp_path / "speech.wav", np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", render_card(content), flags=re.DOTALL)
+    assert len(blocks) == 3
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(blocks), {})
+    lines = printed.getvalue().splitlines()
+    answer, best = lines[0], ast.literal_eval(lines[-1])[0]
+    if content["model"]["labels"]:
+        assert answer == best["label"]
+    else:
+        assert float(answer.split()[0]) == pytest.approx(best["score"], abs=1e-5)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(render_card(example(), {"confusion.png"}), encoding="utf-8")

@@ -1,0 +1,119 @@
+"""The pictures: whole files of the right kind whose inks are where the numbers are, and no trace left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_speech.errors import InputError
+from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression
+
+from .test_results import example
+
+HISTORY = [
+    {"step": 10, "loss": 1.5, "grad_norm": 2.0, "epoch": 0.5},
+    {"step": 20, "loss": 1.0, "grad_norm": 1.0, "epoch": 1.0},
+    {"step": 20, "eval_loss": 1.2, "eval_uar": 0.4, "eval_accuracy": 0.5, "eval_runtime": 3.0, "epoch": 1.0},
+    {"step": 40, "eval_loss": 0.9, "eval_uar": 0.6, "eval_accuracy": 0.7, "eval_samples_per_second": 8.0},
+    {"step": 40, "train_runtime": 30.0, "train_loss": 1.2},
+]
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_confusion_shows_row_shares_and_counts(tmp_path: Path) -> None:
+    figure = plot_confusion(
+        {"labels": ["a", "b", "c"], "counts": [[6, 2, 0], [1, 1, 2], [0, 0, 0]]}, tmp_path / "c.png"
+    )
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0.25, 0.25, 0.5], [0, 0, 0]])
+    assert [text.get_text() for text in axes.texts] == ["6", "2", "0", "1", "1", "2", "0", "0", "0"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c"]
+    assert pixels(tmp_path / "c.png").std() > 10
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbered", "named"), [(2, True, True), (20, True, True), (21, False, True), (61, False, False)]
+)
+def test_confusion_of_many_classes_has_no_numbers(classes: int, numbered: bool, named: bool, tmp_path: Path) -> None:
+    names = [f"speaker {i}" for i in range(classes)]
+    figure = plot_confusion({"labels": names, "counts": np.eye(classes, dtype=int).tolist()}, tmp_path / "c.png")
+    axes = figure.axes[0]
+    assert bool(axes.texts) == numbered
+    assert (axes.get_yticklabels()[-1].get_text() == names[-1]) == named
+
+
+def test_counts_do_not_touch_their_neighbours(tmp_path: Path) -> None:
+    figure = plot_confusion({"labels": list("abcdefghijklmnopqrst"), "counts": [[1234] * 20] * 20}, tmp_path / "c.png")
+    axes = figure.axes[0]
+    width = axes.transData.transform([[0, 0], [1, 0]])[:, 0]
+    assert axes.texts[0].get_window_extent().width < 0.95 * (width[1] - width[0])
+
+
+def test_regression_shows_every_item_and_the_unit(tmp_path: Path) -> None:
+    figure = plot_regression([20, 30, 40], [25, 28, 50], "years", tmp_path / "r.png")
+    axes = figure.axes[0]
+    assert axes.collections[0].get_offsets().tolist() == [[20, 25], [30, 28], [40, 50]]
+    assert axes.lines[0].get_xydata().tolist() == [[20, 20], [50, 50]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("label (years)", "prediction (years)")
+
+
+def test_curves_are_the_history(tmp_path: Path) -> None:
+    figure = plot_curves(HISTORY, tmp_path / "h.png")
+    loss, fractions = figure.axes
+    assert [line.get_xydata().tolist() for line in loss.lines] == [[[10, 1.5], [20, 1.0]], [[20, 1.2], [40, 0.9]]]
+    assert [line.get_xydata().tolist() for line in fractions.lines] == [[[20, 0.4], [40, 0.6]], [[20, 0.5], [40, 0.7]]]
+    assert [text.get_text() for text in fractions.get_legend().get_texts()] == ["UAR", "accuracy"]
+
+
+def test_numbers_show_value_and_interval(tmp_path: Path) -> None:
+    metrics = example()["metrics"] + [example()["metrics"][0] | {"name": "macro_f1", "value": None}]
+    figure = plot_numbers(metrics, tmp_path / "n.png")
+    bars, points = figure.axes[0].lines[::2], figure.axes[0].lines[1::2]
+    assert [list(line.get_xdata()) for line in bars] == [[0.5821, 0.8649], [0.5676, 0.8649]]
+    assert [line.get_xdata()[0] for line in points] == [0.7312, 0.7297]
+
+
+def test_numbers_of_two_units_have_two_panels(tmp_path: Path) -> None:
+    uar = example()["metrics"][0]
+    figure = plot_numbers(
+        [uar, uar | {"name": "mae", "value": 7.0, "low": 6.0, "high": 8.0, "unit": "years"}], tmp_path / "n.png"
+    )
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "fraction, with 95 % interval",
+        "years, with 95 % interval",
+    ]
+
+
+def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no loss and no eval_ metric"):
+        plot_curves([{"step": 1, "learning_rate": 0.1}], tmp_path / "h.png")
+    with pytest.raises(InputError, match="no number to plot"):
+        plot_numbers([], tmp_path / "n.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_picture_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "c.xyz"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="xyz"):
+        plot_confusion(example()["confusion"], path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".svg", b"<?xml"), (".pdf", b"%PDF"), (".png", b"\x89PNG")])
+def test_the_ending_says_the_format(ending: str, start: bytes, tmp_path: Path) -> None:
+    plot_confusion(example()["confusion"], tmp_path / f"c{ending}")
+    assert (tmp_path / f"c{ending}").read_bytes().startswith(start)
+
+
+def test_importing_plots_does_not_import_matplotlib() -> None:
+    code = "import sys, hf_speech.plots; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
