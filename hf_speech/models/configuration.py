@@ -42,6 +42,8 @@ class HfSpeechConfig(PreTrainedConfig):
         layerdrop: probability that an encoder layer is skipped in training (Fan et al., ICLR 2020). 0 by default,
             whatever the checkpoint says: a skipped layer leaves parameters without gradients, which stops DDP.
         sampling_rate: samples per second of the waveforms that the model takes.
+        target: what is predicted, as the column of the training rows is called ("emotion").
+        unit: of a regression target ("years").
 
     Raises:
         InputError: an unknown name, or a combination that can't be built; the valid values are listed.
@@ -64,6 +66,8 @@ class HfSpeechConfig(PreTrainedConfig):
     target_std: float | int = 1.0
     layerdrop: float | int = 0.0
     sampling_rate: int = 16_000
+    target: str | None = None
+    unit: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_backbone()

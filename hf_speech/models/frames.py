@@ -1,8 +1,8 @@
 """Arithmetic of samples, frames and seconds for stacks of unpadded convolutions.
 
-Every function takes whole numbers or integer tensors alike. Source: the output length of a convolution without padding,
-floor((length - kernel) / stride) + 1, composed over the stack; wav2vec 2.0 (Baevski et al., NeurIPS 2020, section 2) has
-kernels (10, 3, 3, 3, 3, 2, 2) and strides (5, 2, 2, 2, 2, 2, 2): a receptive field of 400 samples, a hop of 320.
+Source: the output length of a convolution without padding, floor((length - kernel) / stride) + 1, composed over the
+stack; wav2vec 2.0 (Baevski et al., NeurIPS 2020, section 2) has kernels (10, 3, 3, 3, 3, 2, 2) and strides
+(5, 2, 2, 2, 2, 2, 2): a receptive field of 400 samples, a hop of 320.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The models: waveforms -> frames -> vector (`HfSpeechModel`) -> logits and loss (`HfSpeechForSequenceClassification`)."""
+"""The models: waveforms -> one vector (`HfSpeechModel`) -> logits and loss (`HfSpeechForSequenceClassification`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
@@ -61,6 +61,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
 
     config_class = HfSpeechConfig
     base_model_prefix = "speech"
+    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # a classifier's head, where only embeddings are wanted
     main_input_name = "input_values"
     input_modalities = "audio"
     supports_gradient_checkpointing = True
@@ -138,15 +139,25 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         pretrained = None if isinstance(backbone, PretrainedConfig) else backbone
         overrides = backbone_config or {}
-        if pretrained is None:
-            built = type(backbone).from_dict({**backbone.to_dict(), **overrides})
-        else:
-            built = AutoConfig.from_pretrained(pretrained, revision=revision, **overrides)
+        stock = backbone if pretrained is None else AutoConfig.from_pretrained(pretrained, revision=revision)
+        built = cls.backbone_config_of(stock, overrides)
         config = HfSpeechConfig(backbone_config=built, **_label_settings(labels), **_known(settings))
         model = cls(config)
         if pretrained is not None:
             model.encoder.load_pretrained(pretrained, revision=revision)
         return model
+
+
+    @staticmethod
+    def backbone_config_of(stock: PretrainedConfig, overrides: dict[str, Any]) -> PretrainedConfig:
+        """A copy of an encoder's configuration with some values replaced.
+
+        Raises:
+            InputError: the encoder has no such value. (transformers would take it, and it would have no effect.)
+        """
+        for name in overrides:
+            lookup(dict.fromkeys(stock.to_dict()), name, f"value of a {stock.model_type} configuration")
+        return type(stock).from_dict({**stock.to_dict(), **overrides})
 
 
 class HfSpeechModel(HfSpeechPreTrainedModel):

@@ -27,8 +27,8 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 class MaskedGroupNorm(nn.Module):
     """Group norm with one group a channel, whose statistics run over the real frames only.
 
-    The affine parameters are those of the `nn.GroupNorm` it stands for (Wu & He, ECCV 2018, section 3). Mean and variance
-    are taken in float32 and in two passes; padded frames come out as 0.
+    The affine parameters are those of the `nn.GroupNorm` it stands for (Wu & He, ECCV 2018, section 3). Mean and
+    variance are taken in float32 and in two passes; padded frames come out as 0.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:

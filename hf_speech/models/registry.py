@@ -17,12 +17,20 @@ class InputError(ValueError):
     """
 
 
-def unknown_name(name: object, valid: Iterable[str], what: str) -> InputError:
-    """The error for a name that does not exist; it lists the valid names and the nearest one."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(str(name), names, n=1)
+def unknown_name(name: object, valid: Iterable[str], what: str, more: Mapping[str, str] | None = None) -> InputError:
+    """The error for a name that does not exist; it lists the valid names and the nearest one.
+
+    Args:
+        name: what was given.
+        valid: the names that exist.
+        what: what they name, in the singular.
+        more: further valid names, too many to list -> the words that stand for them.
+    """
+    names, further = sorted(valid), more or {}
+    near = difflib.get_close_matches(str(name), [*names, *further], n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return InputError(f"unknown {what} {name!r}{hint}; valid: {', '.join(names)}")
+    listed = ", ".join([*names, *dict.fromkeys(further.values())])
+    return InputError(f"unknown {what} {name!r}{hint}; valid: {listed}")
 
 
 def lookup(registry: Mapping[str, T], name: object, what: str) -> T:

@@ -137,13 +137,16 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     """Reads a YAML file and lays flags over it.
 
     Args:
-        path: a YAML file of fields; None: flags only.
+        path: a YAML file of fields; None: flags only. Its field `base` names another file, relative to it, whose
+            fields hold where it does not give them itself.
         overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table.
 
     Raises:
         InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
     """
     values = {} if path is None else _read_yaml(Path(path))
+    if path is not None and "base" in values:
+        values = {**_read_yaml(Path(path).parent / str(values.pop("base"))), **values}
     where = "flags" if path is None else str(path)
     for name, value in (overrides or {}).items():
         table, _, key = name.partition(".")

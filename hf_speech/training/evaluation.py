@@ -91,7 +91,8 @@ def _speakers(rows: Dataset) -> list[str] | None:
 def write_evaluation(evaluation: Evaluation, folder: Path, unit: str | None = None) -> None:
     """Writes predictions.csv and the plots into a folder."""
     write_table(evaluation.predictions, folder / "predictions.csv")
-    plot_numbers(evaluation.metrics, folder / FILE_NAMES["numbers"])
+    if any(number["value"] is not None for number in evaluation.metrics):  # a diverged model has none
+        plot_numbers(evaluation.metrics, folder / FILE_NAMES["numbers"])
     if evaluation.confusion is not None:
         plot_confusion(evaluation.confusion, folder / FILE_NAMES["confusion"])
     else:

@@ -60,7 +60,7 @@ def train(config: RunConfig) -> Results:
         seed=seed,
         min_samples=receptive_field(encoder.conv_kernel, encoder.conv_stride),
     )
-    extractor = _feature_extractor(config.model)
+    extractor = _feature_extractor(config.model, encoder)
     model = build_model(config, rows)
     trainer = _trainer(config, rows, model, extractor)
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
@@ -146,12 +146,19 @@ def encoder_config(arguments: ModelArguments) -> Any:
     return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
 
 
-def _feature_extractor(arguments: ModelArguments) -> Any:
-    """The checkpoint's feature extractor; every model of ours is told what is padding."""
-    if arguments.backbone is None:
-        extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
-    else:
-        extractor = AutoFeatureExtractor.from_pretrained(arguments.backbone)
+def _feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
+    """The checkpoint's feature extractor; every model of ours is told what is padding.
+
+    A checkpoint without one, and an encoder from scratch, get the rule of the published ones: layer-norm encoders take
+    waveforms of zero mean and unit variance. From scratch it is the rule for all.
+    """
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    if arguments.backbone is not None:
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(arguments.backbone)
+        except OSError:
+            extractor.do_normalize = getattr(encoder, "feat_extract_norm", "layer") == "layer"
+            logger.warning("%s has no feature extractor; normalising: %s", arguments.backbone, extractor.do_normalize)
     extractor.return_attention_mask = True
     if arguments.normalize is not None:
         extractor.do_normalize = arguments.normalize

@@ -1,0 +1,41 @@
+# `make quickstart` trains and tries a small model; `make test` checks everything. Both install what they need first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: quickstart test test-slow lint bench samples clean
+.DEFAULT_GOAL := quickstart
+
+# Anew when the dependencies have changed. The doctor mends a torchaudio that was built for another torch.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hf_speech needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m hf_speech.doctor --fix
+	touch $@
+
+quickstart: $(STAMP)
+	$(BIN)/hf-speech quickstart --output-dir quickstart-model --overwrite
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical -m 'not slow'
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Measures what the README claims, on this machine; an hour at most.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+# Makes hf_speech/samples/audio again (needs espeak-ng).
+samples: $(STAMP)
+	$(BIN)/python -m hf_speech.samples.make_samples hf_speech/samples
+
+clean:
+	rm -rf $(VENV) quickstart-model .pytest_cache .mypy_cache .ruff_cache
