@@ -1,4 +1,4 @@
-"""The small wav2vec2 models on real speech, by the command a user types; speakers of the test rows are never trained on.
+"""The small wav2vec2 models on real speech, by the command a user types; test speakers are never trained on.
 
 Emotion (7 classes, acted German): three folds of two actors each. Gender (2 classes): speakers with
 crc32(speaker) % 3 == 0. The recordings are given by path:

@@ -1,6 +1,6 @@
 """The configuration of every model of ours: which encoder, which of its layers, which pooling, head and loss."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -53,8 +53,11 @@ class HfSpeechConfig(PreTrainedConfig):
     sub_configs_defaults: ClassVar = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2")}
     # The plain Trainer gathers every output but these when it evaluates: only logits are wanted there.
     keys_to_ignore_at_inference: ClassVar = ["embeddings", "hidden_states", "attentions"]
+    if TYPE_CHECKING:  # fields of the base class
+        problem_type: str | None
+        num_labels: int
 
-    backbone_config: dict | PreTrainedConfig | None = None
+    backbone_config: Any = None  # a dict until the base class has made a configuration of it
     layer: int | str = "last"
     pooling: str = "mean"
     head: str = "linear"
@@ -123,7 +126,8 @@ class HfSpeechConfig(PreTrainedConfig):
         (a parameter that no loss would reach).
         """
         values = self.backbone_config.to_dict()
-        values.update(num_hidden_layers=self.depth, layerdrop=float(self.layerdrop))
+        # An adapter above the encoder would shorten its frames; it belongs to speech translation, not to this.
+        values.update(num_hidden_layers=self.depth, layerdrop=float(self.layerdrop), add_adapter=False)
         if not values.get("apply_spec_augment", True):
             values.update(mask_time_prob=0.0, mask_feature_prob=0.0)
         config = type(self.backbone_config).from_dict(values)

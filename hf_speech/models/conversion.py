@@ -18,13 +18,17 @@ def from_stock(stock: str | PreTrainedModel, *, revision: str | None = None) -> 
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        InputError: the model is no stock audio classifier over a supported encoder.
+        InputError: the model is no stock audio classifier over a supported encoder, or the checkpoint has no
+            classifier's weights.
     """
     if isinstance(stock, str):
-        AutoConfig.from_pretrained(stock, revision=revision)  # a clear error of the library's for a wrong name
-        stock = AutoModelForAudioClassification.from_pretrained(stock, revision=revision)
-    if not (hasattr(stock, "projector") and hasattr(stock, "classifier")):
-        raise InputError(f"{type(stock).__name__} is no stock audio classifier: it has no projector and classifier")
+        stock = _trained_classifier(stock, revision)
+    # An x-vector model has parts of these names too, and others between them.
+    if not (hasattr(stock, "projector") and hasattr(stock, "classifier")) or hasattr(stock, "tdnn"):
+        raise InputError(
+            f"{type(stock).__name__} is no stock audio classifier (encoder, projector, mean, classifier): give a "
+            "Wav2Vec2ForSequenceClassification or its like"
+        )
     config = HfSpeechConfig(
         backbone_config=stock.config.to_dict(),
         layer="weighted_sum" if stock.config.use_weighted_layer_sum else "last",
@@ -40,4 +44,16 @@ def from_stock(stock: str | PreTrainedModel, *, revision: str | None = None) -> 
         model.encoder.layer_mix.layer_weights.data.copy_(stock.layer_weights.data)
     model.head.projector.load_state_dict(stock.projector.state_dict())
     model.head.classifier.load_state_dict(stock.classifier.state_dict())
+    return model
+
+
+def _trained_classifier(name: str, revision: str | None) -> PreTrainedModel:
+    AutoConfig.from_pretrained(name, revision=revision)  # a clear error of the library's for a wrong name
+    model, report = AutoModelForAudioClassification.from_pretrained(name, revision=revision, output_loading_info=True)
+    absent = sorted(key for key in report["missing_keys"] if not key.startswith(f"{model.base_model_prefix}."))
+    if absent:  # transformers draws them at random
+        raise InputError(
+            f"{name}: has no trained classifier (it lacks {', '.join(absent)}): start one from its encoder with "
+            "from_backbone"
+        )
     return model

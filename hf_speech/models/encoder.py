@@ -1,10 +1,12 @@
 """Waveform -> frames: any of transformers' SSL encoders, cut at the chosen layer, exact under padding."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, PretrainedConfig
 
 from .configuration import HfSpeechConfig
 from .frames import conv_frames, receptive_field
@@ -60,15 +62,17 @@ class SSLEncoder(nn.Module):
         super().__init__()
         built = config.encoder_config()
         self.kernels, self.strides = tuple(built.conv_kernel), tuple(built.conv_stride)
-        self.backbone = AutoModel.from_config(built)
+        # A checkpoint's config may name half precision; the dtype is the whole model's, which from_pretrained sets.
+        self.backbone = AutoModel.from_config(built, dtype=torch.get_default_dtype())
         self._make_exact(built)
-        final_norm_follows = built.model_type == "wav2vec2-conformer" or getattr(built, "do_stable_layer_norm", False)
-        if config.layer != "last" and final_norm_follows:
+        # Where the encoder's own norm stands: behind the layers, or ("post-norm") before them.
+        self.norm_is_last = built.model_type == "wav2vec2-conformer" or getattr(built, "do_stable_layer_norm", False)
+        if config.layer != "last" and self.norm_is_last:
             self.backbone.encoder.layer_norm = nn.Identity()
         # The first layer's input counts too.
         self.layer_mix = WeightedSum(config.depth + 1) if config.layer == "weighted_sum" else None
 
-    def _make_exact(self, built) -> None:
+    def _make_exact(self, built: PretrainedConfig) -> None:
         backbone, encoder = self.backbone, self.backbone.encoder
         backbone.feature_extractor = MaskedFeatureEncoder(backbone.feature_extractor, self.kernels, self.strides)
         if built.model_type == "wav2vec2-conformer":
@@ -163,11 +167,12 @@ class SSLEncoder(nn.Module):
         """Takes the encoder's weights from a checkpoint of transformers, whatever head that has.
 
         Raises:
-            InputError: the checkpoint has no weights for some part that is built.
+            InputError: there is no such checkpoint, or it has no weights for some part that is built.
         """
-        stock, report = AutoModel.from_pretrained(
-            name_or_path, config=self.backbone.config, revision=revision, output_loading_info=True
-        )
+        with naming(name_or_path):
+            stock, report = AutoModel.from_pretrained(
+                name_or_path, config=self.backbone.config, revision=revision, output_loading_info=True
+            )
         absent = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed")
         if absent:
             raise InputError(
@@ -185,3 +190,20 @@ class SSLEncoder(nn.Module):
         missing, _ = self.backbone.load_state_dict(weights, strict=False)
         if missing:
             raise InputError(f"the weights lack {len(missing)} parts of the encoder, such as {missing[0]}")
+
+
+@contextmanager
+def naming(checkpoint: str) -> Iterator[None]:
+    """Turns transformers' errors of a checkpoint that isn't there or can't be read into one line that names it.
+
+    Raises:
+        InputError: in the place of an OSError or ValueError.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{checkpoint}: can't be loaded as a speech encoder ({reason}); give the folder of a checkpoint or a name "
+            "on the Hub"
+        ) from error

@@ -1,5 +1,6 @@
 """The models: waveforms -> one vector (`HfSpeechModel`) -> logits and loss (`HfSpeechForSequenceClassification`)."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration import HfSpeechConfig
-from .encoder import SSLEncoder, WeightedSum
+from .encoder import SSLEncoder, WeightedSum, naming
 from .heads import HEADS
 from .losses import LOSSES
 from .pooling import POOLINGS
@@ -81,6 +82,11 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """The waveform encoder."""
         return self.base_model.frame_encoder
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
+        """Saves as transformers does, with the code beside the weights; `AutoModel` finds the embeddings there too."""
+        self.config.auto_map = {"AutoModel": f"{__name__.rpartition('.')[2]}.{HfSpeechModel.__name__}"}
+        super().save_pretrained(save_directory, **settings)
+
     def get_input_embeddings(self) -> None:
         """None: waveforms are not embedded by a table (accelerate's FSDP2 asks)."""
         return None
@@ -99,10 +105,15 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         depth = len(backbone.encoder.layers)
         if not 0 <= count <= depth:
             raise InputError(f"can't freeze {count} layers: the encoder has {depth}")
-        if count:
-            for part in (backbone.feature_extractor, backbone.feature_projection, backbone.encoder.pos_conv_embed):
-                part.requires_grad_(False)
-            backbone.encoder.layers[:count].requires_grad_(False)
+        if not count:
+            return
+        below = [backbone.feature_extractor, backbone.feature_projection, backbone.encoder.pos_conv_embed]
+        if not self.encoder.norm_is_last:
+            below.append(backbone.encoder.layer_norm)
+        if hasattr(backbone, "masked_spec_embed"):
+            below.append(backbone.masked_spec_embed)
+        for part in (*below, *backbone.encoder.layers[:count]):
+            part.requires_grad_(False)
 
     def freeze_backbone(self) -> None:
         """Stops training the whole encoder; it stays in evaluation mode from now on."""
@@ -130,7 +141,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
             settings: fields of `HfSpeechConfig`: layer, pooling, head, loss ...
 
         Raises:
-            InputError: an unknown setting or name, or a checkpoint that lacks weights of the encoder.
+            InputError: an unknown setting or name, no such checkpoint, or one that lacks weights of the encoder.
 
         Example:
             >>> model = HfSpeechForSequenceClassification.from_backbone(
@@ -139,14 +150,17 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         pretrained = None if isinstance(backbone, PretrainedConfig) else backbone
         overrides = backbone_config or {}
-        stock = backbone if pretrained is None else AutoConfig.from_pretrained(pretrained, revision=revision)
+        if pretrained is None:
+            stock = backbone
+        else:
+            with naming(pretrained):
+                stock = AutoConfig.from_pretrained(pretrained, revision=revision)
         built = cls.backbone_config_of(stock, overrides)
         config = HfSpeechConfig(backbone_config=built, **_label_settings(labels), **_known(settings))
         model = cls(config)
         if pretrained is not None:
             model.encoder.load_pretrained(pretrained, revision=revision)
         return model
-
 
     @staticmethod
     def backbone_config_of(stock: PretrainedConfig, overrides: dict[str, Any]) -> PretrainedConfig:

@@ -1,0 +1,18 @@
+"""Every benchmark in turn: `python -m benchmarks`. Each writes its figures to benchmarks/results/."""
+
+import importlib
+import time
+
+SUITES = ("startup", "layer_cost", "padding", "real_speech")
+
+
+def main() -> None:
+    for name in SUITES:
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        importlib.import_module(f"benchmarks.{name}").main()
+        print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

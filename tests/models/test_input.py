@@ -1,0 +1,62 @@
+"""What waveforms a model takes."""
+
+import pytest
+import torch
+
+from hf_speech.errors import InputError
+from hf_speech.models.configuration import BACKBONES
+from hf_speech.models.modeling import HfSpeechForSequenceClassification
+
+from .tiny import lively, padded, tiny_config, waveforms
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_clip_under_one_receptive_field_is_refused_by_its_place(backbone: str) -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config(backbone)))
+    with pytest.raises(InputError, match=r"waveform 1 of the batch has 399 samples.*at least 400"):
+        model(**padded(waveforms((5_000, 399, 4_000)), 5_000))
+    with pytest.raises(InputError, match=r"waveform 0 of the batch has 399 samples.*at least 400"):
+        model(torch.randn(1, 399))
+    assert model(torch.randn(1, 400)).logits.shape == (1, 3)
+
+
+def test_padding_at_the_left_is_refused() -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config()))
+    mask = torch.ones(2, 5_000, dtype=torch.long)
+    mask[1, :1_000] = 0
+    with pytest.raises(InputError, match="attention_mask has a 0 before a 1: waveforms are padded at the right end"):
+        model(torch.randn(2, 5_000), attention_mask=mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.int64, torch.float32])
+def test_a_mask_may_be_of_any_kind(dtype: torch.dtype) -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config()))
+    batch = padded(waveforms((5_000, 3_000)), 6_000)
+    expected = model(**batch).logits
+    assert torch.equal(model(batch["input_values"], attention_mask=batch["attention_mask"].to(dtype)).logits, expected)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_short_clip_is_trained_on_with_spec_augment(backbone: str) -> None:
+    # 3,000 samples are 9 frames, less than one span of 10: transformers refuses them.
+    masks = {"mask_time_prob": 0.65, "mask_time_length": 10}
+    model = lively(HfSpeechForSequenceClassification(tiny_config(backbone, masks))).train()
+    torch.manual_seed(0)
+    for batch in (padded(waveforms((3_000,)), 3_000), padded(waveforms((3_000, 1_000)), 3_000)):
+        output = model(**batch, labels=torch.zeros(len(batch["input_values"]), dtype=torch.long))
+        output.loss.backward()
+        assert output.loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_spec_augment_masks_in_training_only() -> None:
+    values = {"mask_time_prob": 0.65, "mask_time_length": 10, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    values |= {"activation_dropout": 0.0, "feat_proj_dropout": 0.0}
+    model = lively(HfSpeechForSequenceClassification(tiny_config("wav2vec2", values)))
+    batch = padded(waveforms((16_000,)), 16_000)
+    still = model(**batch).embeddings
+    assert torch.equal(model(**batch).embeddings, still)
+    assert (model.train()(**batch).embeddings - still).abs().max() > 0.01
+    off = tiny_config("wav2vec2", {**values, "apply_spec_augment": False})
+    unmasked = lively(HfSpeechForSequenceClassification(off)).train()
+    assert not hasattr(unmasked.encoder.backbone, "masked_spec_embed")
+    assert torch.equal(unmasked(**batch).embeddings, unmasked(**batch).embeddings)

@@ -1,0 +1,144 @@
+"""What importing costs, that both orders of importing register our models, and the direction of imports."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hf_speech
+
+PACKAGE = Path(hf_speech.__file__).parent
+HEAVY = ("torch", "transformers", "datasets", "matplotlib", "sklearn", "numpy")
+
+# Part of the package -> what it may import of the others. "models" stands for all of that folder.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"_registration"},
+    "_registration": set(),
+    "errors": {"models.registry"},
+    "decoders": {"errors", "models.frames"},
+    "audio": {"decoders", "errors", "models.frames", "models.registry"},
+    "metrics": set(),
+    "models": set(),
+    "samples": {"audio", "errors"},
+    "testing": {"audio", "errors"},
+    "data": {"audio", "errors", "models.frames", "models.registry"},
+    "results": {"errors"},
+    "plots": {"errors", "results"},
+    "doctor": {"decoders", "errors"},
+    "inference": {"audio", "data", "errors", "models"},
+    "training": {"audio", "data", "errors", "hub", "inference", "metrics", "models", "plots", "results", "samples"},
+}
+SEE_THE_WHOLE = ("hub", "cli")
+MODELS_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", *sys.stdlib_module_names}
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=PACKAGE.parent
+    )
+    assert run.returncode == 0, run.stderr[-2_000:]
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["hf_speech", "hf_speech.errors", "hf_speech.cli"])
+def test_importing_is_light(module: str) -> None:
+    loaded = python(f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))")
+    assert loaded == ""
+
+
+REGISTERED = """
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
+config = AutoConfig.for_model("hf_speech", backbone_config={"model_type": "wav2vec2"}, num_labels=3)
+from hf_speech import HfSpeechConfig, HfSpeechForSequenceClassification, HfSpeechModel
+assert type(config) is HfSpeechConfig
+assert AutoModel._model_mapping[HfSpeechConfig] is HfSpeechModel
+assert AutoModelForAudioClassification._model_mapping[HfSpeechConfig] is HfSpeechForSequenceClassification
+print("registered")
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import hf_speech",
+        "import transformers, hf_speech",
+        "from transformers import AutoModelForAudioClassification; import hf_speech",
+        "from transformers import AutoConfig; import hf_speech",
+        "from hf_speech.models.configuration import HfSpeechConfig",
+        "from hf_speech.models.modeling import HfSpeechModel",
+    ],
+)
+def test_whatever_is_imported_first_the_models_are_registered(first: str) -> None:
+    assert python(first + REGISTERED) == "registered"
+
+
+@pytest.mark.parametrize("name", hf_speech.__all__)
+def test_public_names_resolve(name: str) -> None:
+    value = getattr(hf_speech, name)
+    assert name == "__version__" or value.__name__ == name
+    assert name in dir(hf_speech)
+
+
+def test_other_names_do_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'HfSpeechForXVectors'"):
+        hf_speech.HfSpeechForXVectors  # noqa: B018
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to: a folder's or a module's name."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, by its absolute name."""
+    package = ["hf_speech", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            # `from . import x` imports the module x, and `from .x import y` x.
+            yield from ([base] if node.module else [f"{base}.{alias.name}" for alias in node.names])
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    ours = {name.removeprefix("hf_speech.") for name in imports_of(path) if name.startswith("hf_speech.")}
+    if part != "cli":
+        assert "cli" not in ours
+    if part in SEE_THE_WHOLE:
+        return
+    assert part in MAY_IMPORT, f"{part} is new: say in MAY_IMPORT what it may import"
+    allowed = MAY_IMPORT[part] | {part}
+    strays = {name for name in ours if name not in allowed and name.split(".")[0] not in allowed}
+    assert not strays, f"{part} may import {sorted(allowed)}"
+
+
+def test_the_parser_sees_imports() -> None:
+    # Without these the test above would hold of anything.
+    assert {"hf_speech.errors", "hf_speech.models.frames"} <= set(imports_of(PACKAGE / "audio.py"))
+    assert {"torch", "hf_speech.models.encoder"} <= set(imports_of(PACKAGE / "models" / "modeling.py"))
+    assert "hf_speech.data.collator" in set(imports_of(PACKAGE / "inference.py"))
+
+
+def test_the_models_folder_is_flat() -> None:
+    assert [path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name != "__pycache__"] == []
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.name)
+def test_the_models_import_torch_transformers_and_siblings_only(path: Path) -> None:
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        assert top in MODELS_MAY_IMPORT or name.startswith("hf_speech.models."), name
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1 and node.module and "." not in node.module, ast.unparse(node)
