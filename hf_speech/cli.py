@@ -34,10 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         return options.run(options, fields)
     except InputError as error:
-        print(f"hf-speech {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        # The worker of a data loader hands a whole traceback on, which ends with the message.
+        message = str(error).rpartition("InputError: ")[2]
+        print(f"hf-speech {options.command}: {' '.join(message.split())}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:
         print(f"hf-speech {options.command}: interrupted", file=sys.stderr)
@@ -67,8 +70,11 @@ def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
     while rest:
         word = rest.pop(0)
         takes_value = "=" not in word and bool(rest) and not rest[0].startswith("--")
-        if not word.startswith("--") or word in ("--", "--help") or word.partition("=")[0].replace("_", "-") in own:
+        name, sign, value = word.partition("=")
+        if not word.startswith("--") or word in ("--", "--help"):
             kept.append(word)
+        elif name.replace("_", "-") in own:
+            kept.append(name.replace("_", "-") + sign + value)
         else:
             fields += [word, rest.pop(0)] if takes_value else [word]
     return kept, fields
@@ -131,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Parser]",
     name: str,
     run: Callable[[argparse.Namespace, list[str]], int],
     does: str,
@@ -160,7 +166,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from . import __version__
 
-        parser.exit(message=f"hf_speech {__version__}\n")
+        print(f"hf_speech {__version__}")
+        parser.exit()
 
 
 def _quickstart(options: argparse.Namespace, fields: list[str]) -> int:

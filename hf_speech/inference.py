@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Audio, Dataset
+from safetensors import SafetensorError
 from tqdm import tqdm
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
@@ -37,21 +44,32 @@ class Inference:
 
 
 def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
-    """An audio classifier, ours or any other, and its feature extractor, from a folder or the Hub.
+    """An audio classifier of waveforms, ours or any other, and its feature extractor, from a folder or the Hub.
 
     Raises:
-        InputError: there is no such model, or it is no audio classifier.
+        InputError: there is no such model, or it is no audio classifier, or none of waveforms.
     """
     where = str(name)
     try:
         AutoConfig.from_pretrained(where, revision=revision)
-        model = AutoModelForAudioClassification.from_pretrained(where, revision=revision)
+        model, report = AutoModelForAudioClassification.from_pretrained(
+            where, revision=revision, output_loading_info=True
+        )
         extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{where}: can't be loaded as an audio classifier ({reason}); give a finished model's folder or a Hub name"
         ) from error
+    # transformers fills what is missing with random numbers; only the mask of training may be.
+    absent = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if absent:
+        raise InputError(
+            f"{where}: is no finished classifier: it lacks {len(absent)} weights, such as {absent[0]}; train one on it "
+            f"with `hf-speech train --backbone {where}`"
+        )
+    if not isinstance(extractor, Wav2Vec2FeatureExtractor):
+        raise InputError(f"{where}: takes no waveforms, but what {type(extractor).__name__} makes; give another model")
     return model.eval(), extractor
 
 

@@ -57,7 +57,7 @@ class DataArguments:
     labels: list[str] | None = _meaning("label names in order; none: as in the training rows, sorted", None)
     validation: str | None = _meaning("split rule for validation rows; none: the data's own split, if any", None)
     test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
-    group_by: str = _meaning("column whose values are kept together by a share", "speaker_id")
+    group_by: str | None = _meaning("column whose values a share keeps together; none: single rows", "speaker_id")
     streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
     on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
     check_audio: Literal["full", "headers"] = _meaning("look at files before training: full decodes them", "full")
@@ -123,6 +123,10 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 # Fields of TrainingArguments that the run decides, or that would go round the model's own loss.
 _OURS = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
 _OURS |= {"label_smoothing_factor", "label_names", "prediction_loss_only"}
+_OURS |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
+# Fields that make no sense at 0 or below; transformers and torch find out late, or never.
+_ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "head_size", "early_stopping_patience", "learning_rate")
+_ABOVE_ZERO += ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def training_fields() -> dict[str, Any]:
@@ -130,6 +134,7 @@ def training_fields() -> dict[str, Any]:
     from transformers import TrainingArguments
 
     hints = typing.get_type_hints(TrainingArguments)
+    hints["resume_from_checkpoint"] |= bool  # true: the last one; transformers' command line knows paths only
     return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in _OURS}
 
 
@@ -147,14 +152,13 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     values = {} if path is None else _read_yaml(Path(path))
     if path is not None and "base" in values:
         values = {**_read_yaml(Path(path).parent / str(values.pop("base"))), **values}
-    where = "flags" if path is None else str(path)
+    places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
     for name, value in (overrides or {}).items():
         table, _, key = name.partition(".")
-        if key:
-            values[table] = {**(values.get(table) or {}), key: value}
-        else:
-            values[table] = value
-    return make_config(values, where)
+        if key and not isinstance(values.get(table) or {}, dict):
+            raise InputError(f"flags: {name}: {table} is {values[table]!r}, which has no fields of its own")
+        values[table] = {**(values.get(table) or {}), key: value} if key else value
+    return make_config(values, " with ".join(places))
 
 
 def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
@@ -177,6 +181,10 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         sorted_in["training"],
     )
     _check_names(config, where)
+    for name in _ABOVE_ZERO:
+        value = next((fields[name] for fields in sorted_in.values() if name in fields), None)
+        if value is not None and not value > 0:
+            raise InputError(f"{where}: {name} is {value}; give a number above 0")
     return config
 
 
@@ -192,10 +200,14 @@ def _check_names(config: RunConfig, where: str) -> None:
         lookup(POOLINGS, model.pooling, "pooling")
         lookup(HEADS, model.head, "head")
         lookup(LOSSES, model.loss, "loss")
+        if model.backbone is None and "model_type" not in model.backbone_config:
+            raise InputError(
+                "no encoder: give --backbone, a Hub name or folder, or a backbone_config with a model_type"
+            )
         if model.backbone is None:
             lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
         if isinstance(model.class_weights, str):
-            lookup({"balanced": True}, model.class_weights, "class_weights")
+            lookup({"balanced": True, "[1, 2], a factor a class": True}, model.class_weights, "class_weights")
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
@@ -207,7 +219,8 @@ def training_arguments(config: RunConfig, *, validates: bool, metric: str, drop_
 
     Args:
         config: the run.
-        validates: whether there are validation rows: then each epoch is validated, and the best one kept.
+        validates: whether there are validation rows: then each epoch is validated, and the best one kept, where
+            the arguments do not say otherwise.
         metric: name of the metric that decides which is best ("uar", "mae").
         drop_last: whether a last, smaller batch is left out.
     """
@@ -220,19 +233,18 @@ def training_arguments(config: RunConfig, *, validates: bool, metric: str, drop_
         "disable_tqdm": not sys.stderr.isatty(),  # log lines in place of a bar
         "eval_strategy": "no",
     }
-    if validates:
+    given = config.training
+    if validates and given.get("eval_strategy") != "no":
         derived.update(
             eval_strategy="epoch",
-            load_best_model_at_end=True,
+            load_best_model_at_end=given.get("save_strategy") != "no",
             metric_for_best_model=f"eval_{metric}",
             greater_is_better=metric not in ("mae", "rmse", "loss"),
         )
     if config.data.streaming:
         derived.update(train_sampling_strategy="random")  # the rows come in their own order
     try:
-        return TrainingArguments(
-            output_dir=config.run.output_dir, **{**TRAINING_DEFAULTS, **derived, **config.training}
-        )
+        return TrainingArguments(output_dir=config.run.output_dir, **{**TRAINING_DEFAULTS, **derived, **given})
     except (ValueError, TypeError) as error:
         raise InputError(f"training arguments: {' '.join(str(error).split())}") from error
 
@@ -252,12 +264,22 @@ def parse_flags(words: Sequence[str]) -> dict[str, Any]:
         if word.startswith("--") and len(word) > 2:
             name, given, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            table[name] = yaml.safe_load(value) if given else True
-        elif name is not None and table[name] is True:
-            table[name], name = yaml.safe_load(word), None
+            table[name] = _read_value(name, value) if given else True
+            name = None if given else name
+        elif name is not None:
+            table[name], name = _read_value(name, word), None
         else:
             raise InputError(f"unexpected word {word!r}: give fields as --name value")
     return table
+
+
+def _read_value(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--{name}: {text!r} can't be read as YAML; put it in quotes of its own") from None
+    # YAML reads 010 as 8 and 1_0 as 10: what is not written as a whole number is, is text.
+    return text if type(value) is int and str(value) != text.strip() else value
 
 
 def describe_fields() -> str:
@@ -283,7 +305,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected lines of `field: value`")
-    return values
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
 def _fit(value: Any, hint: Any, where: str) -> Any:
@@ -304,8 +326,15 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
         return value
     plain = tuple(typing.get_origin(kind) or kind for kind in kinds if typing.get_origin(kind) is not Literal)
     plain = tuple(kind for kind in plain if isinstance(kind, type))
-    if list in plain and isinstance(value, str) and str not in plain:
-        return [part.strip() for part in value.split(",")]
+    if isinstance(value, str) and str not in plain and (list in plain or dict in plain):
+        value = _fit_text(value, list if list in plain else dict, where)
+    if isinstance(value, list) and list in plain:
+        items = next(typing.get_args(kind) for kind in kinds if (typing.get_origin(kind) or kind) is list)
+        return [_fit(item, items[0], where) for item in value] if items else value
+    if isinstance(value, bool) and bool not in plain and (allowed or str in plain):
+        if value:
+            raise InputError(f"{where}: {value!r} is no text; give a value, in quotes if it is the word itself")
+        return _fit("no", hint, where)  # YAML reads the word no as false: the strategy, or Norwegian
     if isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain):
         return value
     if allowed:
@@ -316,6 +345,17 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
         return value  # an enumeration or object of transformers: it checks its own values
     names = " or ".join(sorted(kind.__name__ for kind in plain if kind is not types.NoneType))
     raise InputError(f"{where}: {value!r} is not of the kind {names}")
+
+
+def _fit_text(value: str, kind: type, where: str) -> list[str] | dict[str, str]:
+    """`a,b` as a list, `a=b,c=d` as a table: what is convenient to type as a flag."""
+    parts = [part.strip() for part in value.split(",")]
+    if kind is list:
+        return parts
+    pairs = [part.partition("=") for part in parts]
+    if not all(name and sign and item for name, sign, item in pairs):
+        raise InputError(f"{where}: {value!r} is no table; give name=value,name=value, or --name.key value")
+    return {name.strip(): item.strip() for name, _, item in pairs}
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -14,10 +14,15 @@ from ..data.targets import label_rows, rows_with_target
 from ..errors import InputError, unknown_name
 from ..inference import load_model, shortest
 from ..results import FILE_NAME, Results, run_facts
-from .arguments import make_config
+from .arguments import read_config
 from .evaluation import evaluate_rows, write_evaluation
 from .facts import data_facts, model_facts, public_arguments
 from .rows import RunRows
+from .run import DEFAULT_SEED
+
+# The fields of a run that a measurement reads; any other would be without effect.
+FIELDS = {"dataset_config", "reader", "columns", "target", "on_bad_audio", "check_audio", "channel", "max_seconds"}
+FIELDS |= {"data_name", "language", "synthetic", "unit", "seed"}
 
 
 def measure(
@@ -35,22 +40,24 @@ def measure(
         model_name: a model's folder or Hub name; ours, or any audio classifier.
         dataset: a folder, a csv, or a name on the Hub.
         folder: where to write.
-        fields: fields of a run that say how to read the data: target, columns, channel ...
+        fields: fields of a run that say how to read the data (`FIELDS`), as flags: `columns.speaker_id` too.
         split: which split; None: "test" if there is one, else all rows there are.
         overwrite: whether results that are there may be replaced.
 
     Raises:
-        InputError: no such model or data, a label that the model does not know, or files that can't be used.
+        InputError: no such model or data, a field that has no part in this, a label that the model does not know, or
+            files that can't be used.
     """
+    for name in fields or {}:
+        if name.partition(".")[0] not in FIELDS:
+            raise unknown_name(name, FIELDS, "field of an evaluation")
     if (folder / FILE_NAME).exists() and not overwrite:
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
     started = time.monotonic()
     model, extractor = load_model(model_name)
-    given = {"dataset": dataset, "backbone": model_name, **(fields or {})}
-    trained = getattr(model.config, "target", None)
-    if trained and "target" not in given:
-        given["target"] = trained
-    config = make_config(given, "flags")
+    trained = {name: getattr(model.config, name, None) for name in ("target", "unit")}
+    known = {name: value for name, value in trained.items() if value}
+    config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
     rows = _read(config.data, model, split)
     name = split or ("test" if "test" in rows.splits else "all")
     only = rows.splits[name]
@@ -61,12 +68,13 @@ def measure(
         dataset=data_facts(config, rows)["name"],
         split=name,
         root=dataset,
-        unit=config.run.unit or getattr(model.config, "unit", None),
+        unit=config.run.unit,
         max_seconds=config.data.max_seconds,
         channel=config.data.channel,
+        seed=config.training.get("seed", DEFAULT_SEED),
     )
     results = Results(
-        model=model_facts(model, name=Path(model_name).name, backbone=None, licence=None),
+        model=model_facts(model, name=Path(model_name).absolute().name, backbone=None, licence=None),
         data=data_facts(config, rows),
         metrics=evaluation.metrics,
         confusion=evaluation.confusion,

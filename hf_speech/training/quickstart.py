@@ -1,15 +1,17 @@
 """The whole way in minutes: train a small model, measure it on held-out speech, load it back, predict."""
 
+import csv
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..data.readers import guess_reader
+from ..data.readers import guess_reader, load_rows
 from ..errors import InputError
 from ..inference import load_model, predict
 from ..samples import sample_corpus
-from .arguments import read_config
+from .arguments import RunConfig, read_config
 from .run import summary, train
 
 CONFIG = "quickstart.yaml"
@@ -29,10 +31,8 @@ def quickstart(
     Returns:
         The last screen: what was measured, one prediction, and what to type next.
     """
-    own = {} if data_dir is None else _own_data(data_dir)
-    config = read_config(
-        str(files(__package__) / CONFIG),
-        {**_shipped(data_dir), **own, **(fields or {}), "output_dir": output_dir, "overwrite": overwrite},
+    config = _config(
+        data_dir, {**(fields or {}), "output_dir": output_dir, "overwrite": overwrite, "dataset": data_dir}
     )
     results = train(config)
     model, extractor = load_model(output_dir)
@@ -58,34 +58,24 @@ def quickstart(
     )
 
 
-def _shipped(data_dir: str | None) -> dict[str, Any]:
-    """What only holds for the shipped corpus."""
-    if data_dir is not None:
-        return {}
-    return {
-        "dataset": str(sample_corpus()),
-        "target": "speaker_id",
-        "data_name": "hf_speech samples",
-        "language": ["en"],
-        "synthetic": True,
-    }
-
-
-def _own_data(data_dir: str) -> dict[str, Any]:
-    """Held-out utterances (speakers, where they are known) for a data set that need not have splits."""
-    reader = guess_reader(data_dir)
-    if reader == "dataset":
+def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
+    """The run: on the shipped voices, or on a data set that need not have splits."""
+    path = str(files(__package__) / CONFIG)
+    if data_dir is None:
+        shipped = {"target": "speaker_id", "data_name": "hf_speech samples", "language": ["en"], "synthetic": True}
+        return read_config(path, {**shipped, **given, "dataset": str(sample_corpus())})
+    if guess_reader(data_dir) == "dataset":
         raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
-    has_test = reader == "folder" and (Path(data_dir) / "test").is_dir()
-    return {"dataset": data_dir, **({} if has_test else {"test": "0.2"})}
+    config = read_config(path, given)
+    if config.data.test is None and "test" not in load_rows(data_dir, columns=config.data.columns):
+        return read_config(path, {**given, "test": "0.2"})  # of the speakers, where they are known
+    return config
 
 
 def _held_out_file(folder: Path, dataset: str | None) -> Path:
     """The first utterance of predictions.csv, which was not trained on."""
-    import csv
-
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
-    path = Path(first["id"])
+    path = Path(re.sub(r" \d+\.\d{3} \S+$", "", first["id"]))  # without the cut, where it is one
     root = Path(str(dataset))
     return path if path.is_absolute() else (root.parent if root.is_file() else root) / path

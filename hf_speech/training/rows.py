@@ -71,7 +71,8 @@ def read_rows(arguments: DataArguments, *, regression: bool, seed: int, min_samp
         splits,
         validation=arguments.validation,
         test=arguments.test,
-        group_by=arguments.group_by,
+        # Speakers who are to be told apart can't be on one side only.
+        group_by=None if arguments.group_by == arguments.target else arguments.group_by,
         target=None if regression else arguments.target,
         seed=seed,
     )
@@ -106,7 +107,7 @@ def _check(
 def _read_stream(arguments: DataArguments, regression: bool, min_samples: int) -> RunRows:
     """Training rows as a stream; validation and test, which are gone over again and again, as ordinary rows."""
     streams = load_rows(
-        arguments.dataset,
+        str(arguments.dataset),
         reader=arguments.reader,
         config_name=arguments.dataset_config,
         columns=arguments.columns,

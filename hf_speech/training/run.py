@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -20,9 +22,9 @@ from transformers import (
 
 from ..data.collator import SpeechCollator
 from ..data.targets import class_weights, target_statistics
-from ..errors import InputError
+from ..errors import InputError, unknown_name
 from ..hub.card import write_card
-from ..models.configuration import PROBLEM_TYPES
+from ..models.configuration import BACKBONES, PROBLEM_TYPES
 from ..models.frames import receptive_field
 from ..models.modeling import HfSpeechForSequenceClassification
 from ..plots import FILE_NAMES, plot_curves
@@ -47,7 +49,8 @@ def train(config: RunConfig) -> Results:
         The content of its results.json.
 
     Raises:
-        InputError: something that was given can't be used; nothing is written then but, perhaps, checkpoints.
+        InputError: something that was given can't be used, or training diverged; nothing is written then but, perhaps,
+            checkpoints.
     """
     started = time.monotonic()
     folder = _claim_folder(config)
@@ -63,12 +66,15 @@ def train(config: RunConfig) -> Results:
     extractor = _feature_extractor(config.model, encoder)
     model = build_model(config, rows)
     trainer = _trainer(config, rows, model, extractor)
+    if not config.training.get("resume_from_checkpoint"):
+        _remove_checkpoints(folder)  # not before all was checked
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
     begun = time.monotonic()
     outcome = trainer.train(resume_from_checkpoint=config.training.get("resume_from_checkpoint"))
     train_seconds = time.monotonic() - begun
     if not trainer.is_world_process_zero():
         return Results({}, {}, [], None, {})
+    _refuse_divergence(model)
     evaluations = _evaluate(config, rows, model, extractor, seed)
     results = Results(
         model=model_facts(
@@ -95,6 +101,15 @@ def train(config: RunConfig) -> Results:
     return results
 
 
+def _refuse_divergence(model: Any) -> None:
+    # argmax finds a class among NaN as well, so the numbers would look like those of a poor model.
+    for name, weights in model.named_parameters():
+        if not weights.isfinite().all():
+            raise InputError(
+                f"training diverged: {name} is NaN or infinite; give a smaller learning_rate, or a longer warmup_steps"
+            )
+
+
 def summary(results: Results, folder: Path) -> str:
     """A few lines for the terminal: what came out, and where it lies."""
     lines = [f"{folder}: {results.model['name']}, {results.model['parameters']:,} parameters"]
@@ -114,7 +129,10 @@ def _claim_folder(config: RunConfig) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder as --output-dir")
     checkpoints = sorted(folder.glob("checkpoint-*"))
-    resumes = bool(config.training.get("resume_from_checkpoint"))
+    resumes = config.training.get("resume_from_checkpoint")
+    if resumes and not (checkpoints if resumes is True else Path(resumes).is_dir()):
+        where = folder if resumes is True else resumes
+        raise InputError(f"resume_from_checkpoint: there is no checkpoint in {where}; leave it out to start anew")
     if not config.run.overwrite:
         if (folder / FILE_NAME).exists():
             raise InputError(f"{folder}: holds a finished model; give another --output-dir, or --overwrite")
@@ -123,27 +141,44 @@ def _claim_folder(config: RunConfig) -> Path:
                 f"{folder}: holds {checkpoints[-1].name} of an unfinished run; go on with --resume-from-checkpoint "
                 "true, or start again with --overwrite"
             )
-    for stale in [] if resumes else checkpoints:
-        shutil.rmtree(stale)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
     return folder
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def encoder_config(arguments: ModelArguments) -> Any:
     """The configuration of the encoder that the arguments name, with their own values in it.
 
     Raises:
-        InputError: no such checkpoint, or a value that this kind of encoder does not have.
+        InputError: no such checkpoint, not of a kind that can be built on, or a value that its config does not take.
     """
     values = dict(arguments.backbone_config)
-    if arguments.backbone is None:
-        return HfSpeechForSequenceClassification.backbone_config_of(CONFIG_MAPPING[values.pop("model_type")](), values)
     try:
-        stock = AutoConfig.from_pretrained(arguments.backbone)
+        if arguments.backbone is None:
+            stock = CONFIG_MAPPING[values.pop("model_type")]()
+        else:
+            stock = AutoConfig.from_pretrained(arguments.backbone)
+        if stock.model_type not in BACKBONES:
+            raise unknown_name(stock.model_type, BACKBONES, f"model_type of backbone {arguments.backbone}:")
+        return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
+    except InputError:
+        raise
+    except StrictDataclassError as error:
+        raise InputError(f"backbone_config: {_one_line(error)}") from error
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"backbone {arguments.backbone}: can't be loaded ({reason})") from error
-    return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
+        mend = "give a folder with a checkpoint, or a name on the Hub"
+        raise InputError(f"backbone {arguments.backbone}: can't be loaded ({_one_line(error)}); {mend}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
@@ -166,7 +201,11 @@ def _feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
 
 
 def build_model(config: RunConfig, rows: RunRows) -> HfSpeechForSequenceClassification:
-    """The model of a run, as yet untrained, with what has to be known of its rows."""
+    """The model of a run, as yet untrained, with what has to be known of its rows.
+
+    Raises:
+        InputError: the values don't fit together, or not the checkpoint's weights.
+    """
     arguments = config.model
     settings: dict[str, Any] = {"target": config.data.target, "unit": config.run.unit}
     if rows.names is None:
@@ -176,19 +215,26 @@ def build_model(config: RunConfig, rows: RunRows) -> HfSpeechForSequenceClassifi
         settings["class_weights"] = class_weights(rows.splits["train"]["labels"], len(rows.names))
     else:
         settings["class_weights"] = arguments.class_weights
-    model = HfSpeechForSequenceClassification.from_backbone(
-        encoder_config(arguments) if arguments.backbone is None else arguments.backbone,
-        labels=rows.names or [config.data.target],
-        backbone_config=None if arguments.backbone is None else arguments.backbone_config,
-        layer=arguments.layer,
-        pooling=arguments.pooling,
-        head=arguments.head,
-        head_size=arguments.head_size,
-        head_dropout=arguments.head_dropout,
-        layerdrop=arguments.layerdrop,
-        loss=arguments.loss,
-        **settings,
-    )
+    try:
+        model = HfSpeechForSequenceClassification.from_backbone(
+            encoder_config(arguments) if arguments.backbone is None else arguments.backbone,
+            labels=rows.names or [config.data.target],
+            backbone_config=None if arguments.backbone is None else arguments.backbone_config,
+            layer=arguments.layer,
+            pooling=arguments.pooling,
+            head=arguments.head,
+            head_size=arguments.head_size,
+            head_dropout=arguments.head_dropout,
+            layerdrop=arguments.layerdrop,
+            loss=arguments.loss,
+            **settings,
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # what torch and transformers say of values
+        what = "from scratch" if arguments.backbone is None else f"on {arguments.backbone}"
+        mend = "mend backbone_config and the model's fields, or the checkpoint"
+        raise InputError(f"the model can't be built {what} ({_one_line(error)}); {mend}") from error
     if arguments.freeze == "cnn":
         model.freeze_feature_encoder()
     elif arguments.freeze == "backbone":
@@ -212,26 +258,30 @@ def _trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> Sp
     )
     callbacks: list[Any] = []
     if config.run.early_stopping_patience is not None:
-        if "validation" not in rows.splits:
+        if arguments.eval_strategy == "no":
             raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
         callbacks.append(EarlyStoppingCallback(config.run.early_stopping_patience))
-    return SpeechTrainer(
-        model=model,
-        args=arguments,
-        data_collator=SpeechCollator(
-            extractor,
-            crop_seconds=config.data.crop_seconds,
-            channel=config.data.channel,
-            min_samples=model.encoder.min_samples,
-            on_bad=config.data.on_bad_audio,
-        ),
-        train_dataset=train_rows,
-        eval_dataset=rows.splits.get("validation"),
-        processing_class=extractor,
-        callbacks=callbacks,
-        max_seconds=config.data.max_seconds,
+    collator = SpeechCollator(
+        extractor,
+        crop_seconds=config.data.crop_seconds,
         channel=config.data.channel,
+        min_samples=model.encoder.min_samples,
+        on_bad=config.data.on_bad_audio,
     )
+    try:
+        return SpeechTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=train_rows,
+            eval_dataset=rows.splits.get("validation"),
+            processing_class=extractor,
+            callbacks=callbacks,
+            max_seconds=config.data.max_seconds,
+            channel=config.data.channel,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # such as a report_to that is not installed
+        raise InputError(f"training arguments: {_one_line(error)}") from error
 
 
 def _evaluate(config: RunConfig, rows: RunRows, model: Any, extractor: Any, seed: int) -> dict[str, Evaluation]:
@@ -275,11 +325,10 @@ def _finish(
             plot_curves(history, fresh / FILE_NAMES["curves"])
         results.write(fresh)
         write_card(fresh)
-        for stale in (*FILE_NAMES.values(), "predictions.csv"):
+        for stale in (FILE_NAME, *FILE_NAMES.values(), "predictions.csv"):
             (folder / stale).unlink(missing_ok=True)
         if not config.run.keep_checkpoints:
-            for checkpoint in folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            _remove_checkpoints(folder)
         for path in sorted(fresh.iterdir(), key=lambda path: path.name == FILE_NAME):
             os.replace(path, folder / path.name)
     logger.info("finished: %s", folder)

@@ -35,6 +35,8 @@ class SpeechTrainer(Trainer):
         arguments: everything else is the Trainer's own.
     """
 
+    control: Any  # the Trainer sets it
+
     def __init__(
         self, *, max_seconds: float = MAX_SECONDS, channel: int | str = "mean", **arguments: Any
     ) -> None:  # the Trainer's own arguments, all of them by name
@@ -68,7 +70,7 @@ def point_numbers(model: Any, logits: np.ndarray, labels: np.ndarray) -> dict[st
     """Loss and numbers of a task, without intervals: (N, C) logits and (N,) labels -> name -> value."""
     loss = model.loss(torch.from_numpy(logits), torch.from_numpy(labels))
     if model.config.problem_type == "regression":
-        values = {name: float(metric(labels, logits[:, 0])) for name, metric in regression.METRICS.items()}
+        values = {name: float(metric(labels, logits[:, 0], None)) for name, metric in regression.METRICS.items()}
     else:
         confusion = classification.confusion_matrix(labels, logits.argmax(-1), logits.shape[1])
         values = {name: float(metric(confusion)) for name, metric in classification.METRICS.items()}

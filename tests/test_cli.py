@@ -1,0 +1,176 @@
+"""The command itself: help, exit statuses, and the quickstart, as somebody types them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_speech import __version__
+from hf_speech.testing import write_fake_corpus
+
+from .training.runs import command, read_results, read_table, refusal, write_table, write_yaml
+
+COMMANDS = ("quickstart", "train", "evaluate", "predict", "card", "doctor")
+HF_SPEECH = Path(sys.executable).with_name("hf-speech")
+
+
+def real(*words: object, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """The installed command in a process of its own, without the Hub."""
+    if not HF_SPEECH.exists():
+        pytest.skip("the command is not installed beside this Python")
+    line = [str(HF_SPEECH), *map(str, words)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(line, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+
+
+def test_help_is_quick_and_lists_the_commands() -> None:
+    said = real("--help")
+    assert said.returncode == 0 and said.stderr == ""
+    assert all(re.search(rf"\n    {name}\s", said.stdout) for name in COMMANDS)
+    asked = "import sys, hf_speech.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    asked += "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    for words in (["--help"], ["train", "--help"], ["--version"], ["predict"]):
+        done = subprocess.run([sys.executable, "-c", asked, *words], capture_output=True, text=True, timeout=60)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(name, "--help") == 0
+    said = capsys.readouterr()
+    assert f"examples:\n  hf-speech {name}" in said.out and said.err == ""
+    assert ("hf-speech train --fields" in said.out) == (name in ("quickstart", "train", "evaluate"))
+
+
+def test_version_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--version") == 0
+    assert capsys.readouterr().out == f"hf_speech {__version__}\n"
+    assert command("train", "--fields") == 0
+    fields = capsys.readouterr().out
+    assert "  pooling " in fields and "mean+std" in fields and "  learning_rate " in fields
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("fly",), "invalid choice: 'fly'"),
+        (("predict", "model"), "the following arguments are required: FILE"),
+        (("predict", "model", "a.wav", "--jsn"), "unrecognized arguments: --jsn"),
+        (("train", "a.yaml", "b"), "unrecognized arguments: b"),
+        (("evaluate", "model"), "the following arguments are required: DATASET"),
+    ],
+)
+def test_words_that_make_no_command(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refusal(capsys, *words)
+    assert said in line and "--help" in line
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of a corpus of 4 speakers x 6 clips."""
+    return write_fake_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def last_screen(out: str, folder: Path) -> str:
+    """The quickstart's last words, which name the next things to type."""
+    screen = out[out.index("Next:") :]
+    assert f"{folder}/README.md" in screen and f"hf-speech predict {folder} YOUR.wav" in screen
+    assert "hf-speech quickstart --output-dir mine --data-dir YOUR-FOLDER" in screen
+    assert "hf-speech train --dataset YOUR-FOLDER" in screen
+    return screen
+
+
+def test_quickstart_then_predict_in_processes_of_their_own(tmp_path: Path) -> None:
+    folder = Path("quickstart-model")
+    done = real("quickstart", "--max_steps", 2, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "it hears in" in done.stdout
+    last_screen(done.stdout, folder)
+    results = read_results(tmp_path / folder)
+    assert results["data"]["synthetic"] and results["data"]["target"] == "speaker_id"
+    assert {metric["split"] for metric in results["metrics"]} == {"validation", "test"}
+    assert not list((tmp_path / folder).glob("checkpoint-*"))  # small, and done
+    example = read_table(tmp_path / folder / "predictions.csv")[0]
+
+    import hf_speech.samples
+
+    voice = Path(hf_speech.samples.__file__).parent / example["id"]
+    said = real("predict", folder, voice, "--json", folder=tmp_path)
+    assert said.returncode == 0 and said.stderr == ""
+    (row,) = json.loads(said.stdout)
+    assert row["label"] == example["predicted"]
+    assert row["scores"] == pytest.approx({name: float(example[name]) for name in row["scores"]}, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"backbone": "nobody/nothing"}, "backbone nobody/nothing: can't be loaded"),
+        ({"dataset": "nobody/nothing"}, "nobody/nothing: can't be loaded as a data set"),
+    ],
+)
+def test_what_is_not_at_hand_without_the_hub(corpus: Path, tmp_path: Path, fields: dict[str, str], said: str) -> None:
+    config = write_yaml(tmp_path / "run.yaml", **{"dataset": str(corpus), **fields})
+    done = real("train", config, "--output-dir", tmp_path / "model")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"hf-speech train: {said}")
+
+
+def test_quickstart_on_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = write_fake_corpus(tmp_path / "corpus", layout="folder", speakers=3, per_speaker=4)
+    folder = tmp_path / "model"
+    # The spelling of a flag is free here too.
+    assert command("quickstart", "--output_dir", folder, f"--data_dir={folders}", "--max-steps", 2) == 0
+    last_screen(capsys.readouterr().out, folder)
+    splits = read_results(folder)["data"]["splits"]
+    assert splits["test"]["utterances"] == 2 and set(splits["test"]["labels"]) == {"low", "high"}
+    assert not read_results(folder)["data"]["synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("target", "flags"),
+    [("label", ()), ("speaker_id", ()), ("age", ("--loss", "mse", "--unit", "years"))],
+)
+def test_quickstart_on_a_table(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, flags: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "model"
+    words = ("quickstart", "--output-dir", folder, "--data-dir", corpus, "--max_steps", 2)
+    assert command(*words, "--target", target, *flags) == 0
+    last_screen(capsys.readouterr().out, folder)
+    results = read_results(folder)
+    assert results["data"]["target"] == target and results["metrics"][0]["split"] == "test"
+    # Whole speakers are held out, but where they are the classes.
+    assert results["data"]["splits"]["test"]["speakers"] == (4 if target == "speaker_id" else 1)
+    assert "holds a finished model" in refusal(capsys, *words)
+    assert command(*words, "--overwrite") == 0
+
+
+def test_quickstart_takes_a_tables_own_test_split_and_its_cuts(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_table(corpus)
+    for i, row in enumerate(rows):
+        row |= {"split": "test" if i % 6 == 5 else "train", "start": "0.1", "end": "0.5"}
+    table = write_table(corpus.with_name("cuts.csv"), rows)
+    folder = tmp_path / "model"
+    assert command("quickstart", "--output-dir", folder, "--data-dir", table, "--max-steps", 2) == 0
+    assert "it hears in speaker00_005.wav" in capsys.readouterr().out
+    assert [row["id"] for row in read_table(folder / "predictions.csv")] == [
+        f"audio/speaker0{i}_005.wav 0.100 0.5" for i in range(4)
+    ]
+    assert read_results(folder)["data"]["split_rule"] == {"test": "the data set's own"}
+
+
+def test_flags_of_evaluate_that_have_no_part_in_it_are_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag, value in (("--test", "0.2"), ("--pooling", "max")):
+        line = refusal(capsys, "evaluate", tmp_path, corpus, flag, value)
+        assert f"unknown field of an evaluation {flag[2:]!r}" in line and "columns" in line

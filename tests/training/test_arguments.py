@@ -1,0 +1,178 @@
+"""The fields of a run: however they are written, they mean the same; what they can't mean is refused in one line."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hf_speech.errors import InputError
+from hf_speech.training.arguments import (
+    GROUPS,
+    TRAINING_DEFAULTS,
+    describe_fields,
+    make_config,
+    parse_flags,
+    read_config,
+    training_arguments,
+)
+
+SCRATCH = {"backbone_config": {"model_type": "wav2vec2", "hidden_size": 32}}
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    return write(tmp_path / "run.yaml", yaml.safe_dump(SCRATCH))
+
+
+@pytest.mark.parametrize("name", ["max_steps", "max-steps"])
+def test_dashes_and_underscores_are_alike_in_yaml_and_flags(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "run.yaml", f"{name}: 3\nbackbone: x\n")
+    assert read_config(path).training == {"max_steps": 3}
+    assert read_config(None, parse_flags(["--backbone", "x", f"--{name}", "3"])).training == {"max_steps": 3}
+    for other in ("max_steps", "max-steps"):
+        assert read_config(path, parse_flags([f"--{other}", "5"])).training == {"max_steps": 5}
+
+
+def test_a_base_is_under_the_file_and_flags_are_above_it(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "max_steps: 1\nseed: 1\npooling: max\nbackbone: x\n")
+    (tmp_path / "models").mkdir()
+    path = write(tmp_path / "models" / "run.yaml", "base: ../base.yaml\nmax-steps: 2\nseed: 2\n")
+    config = read_config(path, parse_flags(["--max_steps", "3"]))
+    assert (config.training["max_steps"], config.training["seed"], config.model.pooling) == (3, 2, "max")
+
+
+def test_a_flag_reaches_into_a_table(scratch: Path) -> None:
+    config = read_config(scratch, parse_flags(["--backbone-config.hidden-size", "16", "--columns.speaker_id=speaker"]))
+    assert config.model.backbone_config == {"model_type": "wav2vec2", "hidden_size": 16}
+    assert config.data.columns == {"speaker_id": "speaker"}
+    assert read_config(scratch).model.backbone_config["hidden_size"] == 32
+
+
+def test_a_table_of_names_can_be_typed_as_one_flag(scratch: Path) -> None:
+    config = read_config(scratch, parse_flags(["--columns", "speaker_id=speaker, emotion=mood"]))
+    assert config.data.columns == {"speaker_id": "speaker", "emotion": "mood"}
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("learning_rate: 1e-3", "learning_rate", 1e-3),  # text to YAML 1.1
+        ("learning_rate: 1", "learning_rate", 1.0),
+        ("validation: 0.1", "validation", "0.1"),
+        ("test: none", "test", "none"),
+        ("layer: 9", "layer", 9),
+        ("layer: last", "layer", "last"),
+        ("language: en", "language", ["en"]),
+        ("language: en, de", "language", ["en", "de"]),
+        ("language: [no]", "language", ["no"]),  # Norwegian, which YAML 1.1 reads as false
+        ("labels: [1, 2]", "labels", ["1", "2"]),
+        ("class_weights: [1, 2.5]", "class_weights", [1.0, 2.5]),
+        ("eval_strategy: no", "eval_strategy", "no"),
+        ("save_strategy: no", "save_strategy", "no"),
+        ("group_by: null", "group_by", None),
+        ("channel: 1", "channel", 1),
+        ("crop_seconds: 3", "crop_seconds", 3.0),
+        ("resume_from_checkpoint: true", "resume_from_checkpoint", True),
+        ("freeze: cnn", "freeze", "cnn"),
+        ("bf16: true", "bf16", True),
+    ],
+)
+def test_values_have_the_kind_of_their_field(text: str, field: str, value: Any) -> None:
+    config = make_config({**SCRATCH, **yaml.safe_load(text)})
+    found = next(
+        (getattr(group, field) for group in (config.model, config.data, config.run) if hasattr(group, field)),
+        config.training.get(field),
+    )
+    assert found == value and type(found) is type(value)
+
+
+def test_flags_are_names_with_values_or_bare() -> None:
+    words = ["--learning-rate", "1e-3", "--overwrite", "--name=a b", "--seed=3", "--test", "speaker_id=a,b"]
+    assert parse_flags(words) == {
+        "learning_rate": "1e-3", "overwrite": True, "name": "a b", "seed": 3, "test": "speaker_id=a,b",
+    }  # fmt: skip
+    # YAML 1.1 would read these as 8, 10 and 90.
+    assert parse_flags(["--name", "010", "--output-dir", "1_0", "--data-name", "1:30"]) == {
+        "name": "010", "output_dir": "1_0", "data_name": "1:30",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["3"], "unexpected word '3'"),
+        (["--seed", "3", "4"], "unexpected word '4'"),
+        (["--seed=3", "4"], "unexpected word '4'"),
+        (["--name", "[x"], "--name: '[x' can't be read as YAML"),
+    ],
+)
+def test_words_that_are_no_flags_are_refused(words: list[str], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_flags(words)
+    assert str(caught.value).startswith(said)
+
+
+def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
+    values = {
+        **SCRATCH, "layer": 1, "pooling": "mean+std", "class_weights": [1, 2], "columns": {"age": "years"},
+        "test": "crc32(speaker_id)%3==0", "labels": ["yes", "no"], "crop_seconds": 2, "language": ["no"],
+        "output_dir": "010", "max_steps": 5, "learning_rate": "1e-4", "lr_scheduler_type": "linear",
+    }  # fmt: skip
+    config = make_config(values)
+    path = write(tmp_path / "train.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+    assert read_config(path) == config
+    assert "head" not in config.to_dict()  # a default
+
+
+def test_the_published_configurations_are_valid() -> None:
+    files = sorted(REPOSITORY.glob("model_cards/*/train.yaml")) + [REPOSITORY / "hf_speech/training/quickstart.yaml"]
+    assert len(files) >= 3
+    for file in files:
+        config = read_config(file)
+        assert config.model.backbone or config.model.backbone_config["model_type"]
+
+
+def test_every_field_is_described() -> None:
+    described = describe_fields()
+    for kind in GROUPS.values():
+        for item in dataclasses.fields(kind):
+            assert f"  {item.name} " in described and item.metadata["help"] in described
+
+
+def of(config: Any, *, validates: bool, metric: str = "uar", drop_last: bool = False) -> Any:
+    return training_arguments(config, validates=validates, metric=metric, drop_last=drop_last)
+
+
+def test_training_arguments_follow_from_the_run(tmp_path: Path) -> None:
+    config = make_config({**SCRATCH, "output_dir": str(tmp_path), "learning_rate": 2e-3})
+    validated = of(config, validates=True)
+    assert (validated.eval_strategy, validated.load_best_model_at_end) == ("epoch", True)
+    assert (validated.metric_for_best_model, validated.greater_is_better) == ("eval_uar", True)
+    assert of(config, validates=True, metric="mae").greater_is_better is False
+    plain = of(config, validates=False)
+    assert (plain.eval_strategy, plain.load_best_model_at_end) == ("no", False)
+    assert plain.learning_rate == 2e-3 and plain.train_sampling_strategy == "group_by_length"
+    assert all(getattr(plain, name) == value for name, value in TRAINING_DEFAULTS.items() if name != "learning_rate")
+
+
+def test_what_is_given_stands_above_what_follows(tmp_path: Path) -> None:
+    values = {**SCRATCH, "output_dir": str(tmp_path)}
+    quiet = of(make_config({**values, "eval_strategy": False}), validates=True)
+    assert (quiet.eval_strategy, quiet.load_best_model_at_end) == ("no", False)
+    unsaved = of(make_config({**values, "save_strategy": False}), validates=True)
+    assert (unsaved.eval_strategy, unsaved.save_strategy, unsaved.load_best_model_at_end) == ("epoch", "no", False)
+    streamed = of(make_config({**values, "streaming": True}), validates=False)
+    assert streamed.train_sampling_strategy == "random"
+
+
+def test_a_token_is_no_field() -> None:
+    with pytest.raises(InputError, match="unknown field 'hub_token'"):
+        make_config({**SCRATCH, "hub_token": "secret"})
