@@ -11,8 +11,9 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForAudioClassification
 
 from hf_speech import from_stock
+from hf_speech.files import replacing
 from hf_speech.models.configuration import BACKBONES
-from hf_speech.results import replacing, run_facts
+from hf_speech.results import run_facts
 
 OUTPUT = Path(__file__).parent / "results" / "padding.json"
 LENGTHS = (32_000, 21_000, 9_000)

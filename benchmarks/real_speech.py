@@ -15,8 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hf_speech.files import replacing
 from hf_speech.metrics import classification_numbers
-from hf_speech.results import FILE_NAME, Results, metric_rows, replacing, run_facts
+from hf_speech.results import FILE_NAME, Results, metric_rows, run_facts
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "speech"

@@ -20,6 +20,7 @@ import soundfile as sf
 
 from .decoders import ALL, BLOCK, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
 from .errors import InputError
+from .files import replacing
 from .models.frames import conv_frames, frame_times, hop, receptive_field
 
 __all__ = [
@@ -198,12 +199,8 @@ def write_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate:
     if peak > 1:
         raise InputError(f"{path}: the peak is {peak:.3f} and would be clipped; scale the waveform into [-1, 1]")
     whole_numbers = np.minimum(np.round(samples.astype(np.float64) * 32_768), 32_767).astype(np.int16)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        sf.write(partial, whole_numbers, sample_rate, format=WRITERS[path.suffix.lower()], subtype="PCM_16")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        sf.write(temporary, whole_numbers, sample_rate, format=WRITERS[path.suffix.lower()], subtype="PCM_16")
 
 
 def _read_crop(

@@ -65,12 +65,17 @@ def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
     own = _FIELD_COMMANDS.get(words[0] if words else "")
     if own is None:
         return words, []
+    from .training.arguments import boolean_fields
+
+    switches = boolean_fields()
     kept, fields = words[:1], []
     rest = words[1:]
     while rest:
         word = rest.pop(0)
-        takes_value = "=" not in word and bool(rest) and not rest[0].startswith("--")
         name, sign, value = word.partition("=")
+        is_switch = name.removeprefix("--").replace("-", "_") in switches
+        takes_value = not sign and bool(rest) and not rest[0].startswith("--") and not is_switch
+        takes_value |= is_switch and bool(rest) and rest[0].lower() in ("true", "false", "yes", "no")
         if not word.startswith("--") or word in ("--", "--help"):
             kept.append(word)
         elif name.replace("_", "-") in own:
@@ -125,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="one array of {file, label, score, scores} or {file, value}"
     )
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
+    predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
 
     card = _command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
     card.add_argument("folder", metavar="DIR", help="a model's folder")
@@ -213,7 +219,7 @@ def _predict(options: argparse.Namespace, fields: list[str]) -> int:
 
     channel = int(options.channel) if options.channel.isdigit() else options.channel
     model, extractor = load_model(options.model)
-    predictions = predict(model, extractor, options.files, channel=channel)
+    predictions = predict(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
     if options.json:
         print(json.dumps(predictions, indent=2, ensure_ascii=False))
         return EXIT_OK

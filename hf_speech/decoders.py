@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import soundfile as sf
 
-from .errors import InputError
+from .errors import InputError, one_line
 
 BLOCK = 1 << 16  # samples decoded at a time: 4 s at 16 kHz
 ALL = sys.maxsize  # `stop` for "to the end"
@@ -76,9 +76,7 @@ class Decoder(Protocol):
 
 def damaged(name: str, why: object) -> InputError:
     """The error for sound that stops being sound on the way."""
-    return InputError(
-        f"{name}: truncated or damaged ({' '.join(str(why).split())}); get the file again or leave it out"
-    )
+    return InputError(f"{name}: truncated or damaged ({one_line(why)}); get the file again or leave it out")
 
 
 def open_decoder(file: BinaryIO, name: str) -> Decoder:

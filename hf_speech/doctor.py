@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import EXIT_INPUT, EXIT_OK
+from .errors import EXIT_INPUT, EXIT_OK, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -278,7 +278,7 @@ def _m4a(tone: "np.ndarray") -> io.BytesIO:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 if __name__ == "__main__":

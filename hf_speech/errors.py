@@ -5,9 +5,9 @@
 
 from collections.abc import Sequence
 
-from .models.registry import InputError, lookup, unknown_name
+from .models.registry import InputError, lookup, one_line, unknown_name
 
-__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_OK", "InputError", "list_some", "lookup", "unknown_name"]
+__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_OK", "InputError", "list_some", "lookup", "one_line", "unknown_name"]
 
 EXIT_OK = 0
 EXIT_FAULT = 1  # a fault of ours: the traceback is shown

@@ -1,5 +1,6 @@
 """Model + rows -> logits and embeddings of whole utterances: in training, evaluation and prediction alike."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ from transformers import (
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
-from .data.checks import check_rows
+from .data.checks import MIN_SAMPLES, check_rows
 from .data.collator import SpeechCollator, chunk_rows
 from .data.readers import audio_files
-from .errors import InputError
+from .errors import InputError, one_line
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
 BATCH_SECONDS = 60.0  # padded seconds in a batch
@@ -57,9 +60,9 @@ def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTraine
         )
         extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{where}: can't be loaded as an audio classifier ({reason}); give a finished model's folder or a Hub name"
+            f"{where}: can't be loaded as an audio classifier ({one_line(error)}); give a finished model's folder, or "
+            "a name on the Hub"
         ) from error
     # transformers fills what is missing with random numbers; only the mask of training may be.
     absent = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
@@ -73,7 +76,7 @@ def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTraine
     return model.eval(), extractor
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what a model caches here may be met again in training
 def infer(
     model: PreTrainedModel,
     feature_extractor: FeatureExtractionMixin,
@@ -100,24 +103,24 @@ def infer(
         description: words beside the progress bar (shown on a terminal only); None: no bar.
     """
     pieces = chunk_rows(rows, max_seconds)
-    owners = np.asarray(pieces["utterance"])
-    lengths = np.asarray(pieces["length"], dtype=np.float64)
+    owners = np.array([piece.row for piece in pieces])
+    lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
     exact = isinstance(model, HfSpeechPreTrainedModel)
     batches = _batches(lengths, batch_seconds * SAMPLE_RATE if exact else 0.0)
-    collate = SpeechCollator(feature_extractor, channel=channel)
-    inputs = pieces.remove_columns([name for name in pieces.column_names if name == "labels"])
+    collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
+    inputs = rows.select_columns(["audio"])
     collected: dict[str, np.ndarray] = {}
     was_training = model.training
     model.eval()
     try:
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
-            tensors = collate([inputs[i] for i in batch])
+            tensors = collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
             outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
             for name in ("logits", "embeddings"):
                 values = outputs.get(name)
                 if values is not None:
                     values = values.float().cpu().numpy()
-                    collected.setdefault(name, np.zeros((len(inputs), values.shape[1]), np.float32))[batch] = values
+                    collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
     finally:
         model.train(was_training)
     averaged = {name: _average(values, owners, lengths, len(rows)) for name, values in collected.items()}
@@ -159,17 +162,26 @@ def predict(
     files: Sequence[str | Path],
     *,
     channel: int | str = "mean",
+    on_bad: str = "raise",
 ) -> list[dict[str, Any]]:
     """Labels with scores, or for regression values, of audio files.
+
+    Args:
+        model: an audio classifier.
+        feature_extractor: the model's.
+        files: audio files, and folders of them.
+        channel: of multi-channel files.
+        on_bad: "raise" at files that can't be used, or "skip" them with a warning that names each.
 
     Returns:
         A table a file, in order: `file`, and `label`, `score`, `scores` {label: probability}, or `value`.
 
     Raises:
-        InputError: a file is missing, broken, or too short for the model.
+        InputError: files are missing, broken, or too short for the model.
     """
     rows = rows_of_files(files)
-    rows, _ = check_rows(rows, how="full", min_duration=shortest(model) / SAMPLE_RATE, channel=channel)
+    shortest_seconds = shortest(model) / SAMPLE_RATE
+    rows, _ = check_rows(rows, how="full", on_bad=on_bad, min_duration=shortest_seconds, channel=channel)
     outcome = infer(model, feature_extractor, rows, channel=channel, description="predicting")
     return [
         {"file": file, **describe(logits, model.config)}
@@ -178,10 +190,14 @@ def predict(
 
 
 def describe(logits: np.ndarray, config: Any) -> dict[str, Any]:
-    """The fields of one prediction: (C,) logits -> `label`, `score`, `scores`, or `value`."""
+    """The fields of one prediction: (C,) logits -> `label`, `score`, `scores`, or `value`.
+
+    Scores are probabilities that sum to 1; those of a multi-label classifier of somebody else's each stand alone.
+    """
     if config.problem_type == "regression":
         return {"value": float(logits[0])}
-    scores = probabilities(logits[None])[0]
+    independent = config.problem_type == "multi_label_classification"
+    scores = 1 / (1 + np.exp(-logits.astype(np.float64))) if independent else probabilities(logits[None])[0]
     best = int(scores.argmax())
     named = {config.id2label[i]: float(score) for i, score in enumerate(scores)}
     return {"label": config.id2label[best], "score": float(scores[best]), "scores": named}
@@ -194,5 +210,5 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def shortest(model: PreTrainedModel) -> int:
-    """The shortest waveform that a model takes, in samples (400, wav2vec2's, where a stock model can't say)."""
-    return model.encoder.min_samples if isinstance(model, HfSpeechForSequenceClassification) else 400
+    """The shortest waveform that a model takes, in samples (wav2vec2's, where a stock model can't say)."""
+    return model.encoder.min_samples if isinstance(model, HfSpeechForSequenceClassification) else MIN_SAMPLES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .results import replacing
+from .files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

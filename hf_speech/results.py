@@ -8,7 +8,7 @@ The form (a key that is not listed here is kept and not read):
                class; license (may be left out): of the weights
     data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
-               splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}};
+               splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed);
                split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target
     metrics    [{name, value, low, high, unit, interval_unit, dataset, split, n, fingerprint}, ...], low and high the
                ends of the 95 % interval (see metrics/), n the items, fingerprint those items
@@ -19,7 +19,6 @@ The form (a key that is not listed here is kept and not read):
 What is not known is null, and so is a number that is not defined (not a number, infinite): JSON has neither.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -27,12 +26,13 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .files import replacing
 
 FILE_NAME = "results.json"
 LIBRARIES = ("hf_speech", "torch", "transformers", "datasets", "accelerate", "numpy")
@@ -76,9 +76,9 @@ _SECTIONS: dict[str, dict[str, tuple[type, ...]]] = {
     },
 }
 _SPLIT: dict[str, tuple[type, ...]] = {
-    "utterances": (int,),
+    "utterances": (int, type(None)),
     "speakers": (int, type(None)),
-    "seconds": (int, float),
+    "seconds": (int, float, type(None)),
     "labels": (dict, type(None)),
 }
 _METRIC: dict[str, tuple[type, ...]] = {
@@ -250,18 +250,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return plain(value.tolist()) if hasattr(value, "tolist") else value
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` at the end, or goes after an error."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_fields(content: Any, fields: Mapping[str, tuple[type, ...]], where: str) -> None:

@@ -4,8 +4,6 @@ config = tiny_backbone_config("wavlm")                    # random weights, a fe
 table = write_fake_corpus("corpus", classes=("a", "b"))   # wav files and metadata.csv
 """
 
-import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from .audio import SAMPLE_RATE, write_audio
 from .errors import InputError, lookup
+from .files import write_table
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -122,7 +121,10 @@ def write_fake_corpus(
             write_audio(path, _voice(generator, speaker, number, generator.uniform(*seconds)))
             row = {"path": path.relative_to(root).as_posix(), "speaker_id": f"speaker{speaker:02d}"}
             rows.append({**row, "label": classes[number], "age": str(20 + 10 * speaker)})
-    return root if layout == "folder" else _write_table(root / "metadata.csv", rows)
+    if layout == "folder":
+        return root
+    write_table(rows, root / "metadata.csv")
+    return root / "metadata.csv"
 
 
 def _voice(generator: np.random.Generator, speaker: int, number: int, duration: float) -> np.ndarray:
@@ -139,13 +141,3 @@ def _voice(generator: np.random.Generator, speaker: int, number: int, duration: 
     voice = levels @ np.sin(angles)
     noisy = voice + 0.1 * voice.std() * generator.standard_normal(len(time))
     return (0.5 * noisy / np.abs(noisy).max()).astype(np.float32)
-
-
-def _write_table(table: Path, rows: Sequence[dict[str, str]]) -> Path:
-    partial = table.with_name(f".{table.name}.{os.getpid()}.part")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(table)
-    return table

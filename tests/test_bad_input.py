@@ -220,8 +220,8 @@ def test_evaluations_are_not_replaced_unasked(
         (("--streaming", "true", "--labels", "a,b", "--max-steps", -1), ("no end", "--max-steps")),
         (("--streaming", "true"), ("which classes of 'label'", "--labels")),
         (("--head", "batchnorm", "--per-device-train-batch-size", 1), ("batch of one", "larger batch", "'mlp'")),
-        (("--resume-from-checkpoint", "true"), ("no checkpoint in", "leave it out")),
-        (("--resume-from-checkpoint", "/nowhere"), ("no checkpoint in /nowhere", "leave it out")),
+        (("--resume-from-checkpoint", "true"), ("no whole checkpoint in", "leave it out")),
+        (("--resume-from-checkpoint", "/nowhere"), ("no whole checkpoint in /nowhere", "leave it out")),
     ],
 )
 def test_fields(refuse: Refuse, flags: tuple[object, ...], said: tuple[str, ...]) -> None:
@@ -290,7 +290,7 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("unweighted", {}, "can't be "),
         ("broken", {}, "can't be "),
         ("good", {"layer": 3}, "layer 3 does not exist: the encoder has layers 1 to 2"),
-        ("good", {"backbone_config": {"hidden_size": 16}}, "can't be built on"),
+        ("good", {"backbone_config": {"hidden_size": 16}}, "can't be loaded as a speech encoder"),
         ("good", {"backbone_config": {"speed": 16}}, "'speed'"),
     ],
 )

@@ -163,7 +163,7 @@ def test_quickstart_takes_a_tables_own_test_split_and_its_cuts(
     assert command("quickstart", "--output-dir", folder, "--data-dir", table, "--max-steps", 2) == 0
     assert "it hears in speaker00_005.wav" in capsys.readouterr().out
     assert [row["id"] for row in read_table(folder / "predictions.csv")] == [
-        f"audio/speaker0{i}_005.wav 0.100 0.5" for i in range(4)
+        f"audio/speaker0{i}_005.wav#t=0.1,0.5" for i in range(4)
     ]
     assert read_results(folder)["data"]["split_rule"] == {"test": "the data set's own"}
 

@@ -18,21 +18,34 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"_registration"},
     "_registration": set(),
     "errors": {"models.registry"},
+    "files": set(),
     "decoders": {"errors", "models.frames"},
-    "audio": {"decoders", "errors", "models.frames", "models.registry"},
+    "audio": {"decoders", "errors", "files", "models.frames", "models.registry"},
     "metrics": set(),
     "models": set(),
-    "samples": {"audio", "errors"},
-    "testing": {"audio", "errors"},
+    "samples": {"audio", "errors", "files"},
+    "testing": {"audio", "errors", "files"},
     "data": {"audio", "errors", "models.frames", "models.registry"},
-    "results": {"errors"},
-    "plots": {"errors", "results"},
+    "results": {"errors", "files"},
+    "plots": {"errors", "files"},
     "doctor": {"decoders", "errors"},
     "inference": {"audio", "data", "errors", "models"},
-    "training": {"audio", "data", "errors", "hub", "inference", "metrics", "models", "plots", "results", "samples"},
+    "training": {
+        "audio",
+        "data",
+        "errors",
+        "files",
+        "hub",
+        "inference",
+        "metrics",
+        "models",
+        "plots",
+        "results",
+        "samples",
+    },
 }
 SEE_THE_WHOLE = ("hub", "cli")
-MODELS_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", *sys.stdlib_module_names}
+MODELS_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", "safetensors", *sys.stdlib_module_names}
 
 
 def python(code: str) -> str:

@@ -3,9 +3,9 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..audio import SAMPLE_RATE, audio_info, read_audio
 from ..errors import InputError, list_some, lookup
 from .checks import MIN_SAMPLES, ON_BAD
-from .schema import add_columns, file_name, require_column
+from .schema import file_name, require_column
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ class SpeechCollator:
         channel: which channel (from 0), or "mean" of all.
         min_samples: the shortest clip in samples at the extractor's rate; by default one receptive field.
         on_bad: "raise" at a clip that can't be decoded, or "skip" it with a warning that names it.
+
+    Attributes:
+        skipped: file name -> reason, of the clips that this process has left out.
 
     Shape:
         rows [{audio, start?, end?, length?, duration?, labels?}] -> input_values (B, T) float32, attention_mask (B, T)
@@ -52,6 +55,7 @@ class SpeechCollator:
         self.channel: Any = channel
         self.min_samples = min_samples
         self.refuse = lookup(ON_BAD, on_bad, "answer to bad audio")
+        self.skipped: dict[str, str] = {}
         self.sample_rate = int(feature_extractor.sampling_rate)
         if crop_seconds is not None and round(crop_seconds * self.sample_rate) < min_samples:
             raise InputError(f"crop_seconds {crop_seconds:g} is under {min_samples} samples; give a longer crop")
@@ -66,7 +70,9 @@ class SpeechCollator:
             except InputError as error:
                 if self.refuse:
                     raise
-                logger.warning("left out of a batch: %s", error)
+                if file_name(row["audio"]) not in self.skipped:
+                    logger.warning("left out: %s", error)
+                self.skipped[file_name(row["audio"])] = str(error)
         if not kept:
             raise InputError(f"no clip of a batch can be used: {list_some([file_name(row['audio']) for row in rows])}")
         features = self.feature_extractor(
@@ -133,15 +139,29 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> Tensor | None:
     return torch.tensor(labels, dtype=torch.long if whole else torch.float32)
 
 
-def chunk_rows(rows: Dataset, max_seconds: float) -> Dataset:
-    """Rows longer than `max_seconds` as several rows of nearly equal length, which cover all of it once.
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a row: of which one, from where to where (seconds in the file; None: its ends), how many samples."""
 
-    A row of n samples becomes ceil(n / max) rows, so no short rest is left over. The new column `utterance` is the
-    index of the row in `rows` that a chunk came from; `start`, `end`, `length` and `duration` are the chunk's own.
+    row: int
+    start: float | None
+    end: float | None
+    length: int
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row, cut to this piece, as `SpeechCollator` takes it."""
+        own = {"start": self.start, "end": self.end, "length": self.length, "duration": self.length / SAMPLE_RATE}
+        return {**row, **own}
+
+
+def chunk_rows(rows: Dataset, max_seconds: float) -> list[Chunk]:
+    """Every row in pieces of nearly equal length, none longer than `max_seconds`, which cover all of it once.
+
+    A row of n samples becomes ceil(n / max) pieces, so no short rest is left over. Nothing of the rows is copied.
 
     Args:
         rows: with `length` (from `check_rows`), and perhaps `start` and `end`.
-        max_seconds: the longest chunk.
+        max_seconds: the longest piece.
 
     Raises:
         InputError: no column `length`, or a limit that is not above one receptive field.
@@ -150,26 +170,15 @@ def chunk_rows(rows: Dataset, max_seconds: float) -> Dataset:
     longest = round(max_seconds * SAMPLE_RATE)
     if longest < 2 * MIN_SAMPLES:
         raise InputError(f"chunks of {max_seconds:g} s are too short; give at least {2 * MIN_SAMPLES / SAMPLE_RATE} s")
-    lengths = rows["length"]
-    starts = rows["start"] if "start" in rows.column_names else [None] * len(rows)
-    ends = rows["end"] if "end" in rows.column_names else [None] * len(rows)
-    chunks: list[tuple[int, float | None, float | None, int]] = []
-    for i, (length, start, end) in enumerate(zip(lengths, starts, ends, strict=True)):
+    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
+    chunks: list[Chunk] = []
+    for i, (length, start, end) in enumerate(zip(rows["length"], starts, ends, strict=True)):
         count = math.ceil(length / longest)
         if count == 1:
-            chunks.append((i, start, end, length))
+            chunks.append(Chunk(i, start, end, length))
             continue
         bounds = [round(k * length / count) for k in range(count + 1)]
         for first, last in zip(bounds[:-1], bounds[1:], strict=True):
             begin = (start or 0.0) + first / SAMPLE_RATE
-            chunks.append((i, begin, begin + (last - first) / SAMPLE_RATE, last - first))
-    utterance, start_column, end_column, length_column = zip(*chunks, strict=True)
-    seconds = [length / SAMPLE_RATE for length in length_column]
-    new = {
-        "utterance": pa.array(utterance, type=pa.int64()),
-        "start": pa.array(start_column, type=pa.float64()),
-        "end": pa.array(end_column, type=pa.float64()),
-        "length": pa.array(length_column, type=pa.int64()),
-        "duration": pa.array(seconds, type=pa.float64()),
-    }
-    return add_columns(rows if len(chunks) == len(rows) else rows.select(utterance), new)
+            chunks.append(Chunk(i, begin, begin + (last - first) / SAMPLE_RATE, last - first))
+    return chunks

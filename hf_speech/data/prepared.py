@@ -20,7 +20,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.utils.file_utils import xopen
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .schema import Splits, StoredAudio, add_columns, renamed_columns
 
 
@@ -61,7 +61,7 @@ def _load(source: str, config_name: str | None, streaming: bool) -> Mapping[str,
         return builder.as_dataset()
     except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        raise InputError(f"{source}: can't be loaded as a data set: {' '.join(str(cause).split())}") from error
+        raise InputError(f"{source}: can't be loaded as a data set: {one_line(cause)}") from error
 
 
 def map_columns(rows: Any, columns: Mapping[str, str], source: str) -> Any:

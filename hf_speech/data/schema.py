@@ -49,7 +49,6 @@ COLUMNS = {
     "fold": Column("text", "the cross-validation fold"),
     "split": Column("text", "train, validation or test; a reader turns it into splits"),
     "labels": Column("count", "made by `encode_target`: class number, or the value of a regression"),
-    "utterance": Column("count", "made by `chunk_rows`: number of the row that a chunk was cut from"),
 }
 
 # Names that other corpora give to these columns.

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing
 from ..plots import FILE_NAMES
-from ..results import Results, replacing, validate
+from ..results import Results, validate
 from .caveats import caveats, is_held_out
 
 Facts = Mapping[str, Any]
@@ -131,7 +132,7 @@ def _what_it_does(results: Facts) -> str:
     target = TARGETS.get(data["target"], f"its `{data['target']}`")
     labels = model["labels"]
     if model["problem_type"] == "regression":
-        answer = f"{target}, as a number in {data['unit']}"
+        answer = f"{target}, as a number" + (f" in {data['unit']}" if data["unit"] else "")
     else:
         listed = ", ".join(f"`{label}`" for label in labels) if len(labels) <= MAX_LISTED else "listed in config.json"
         how = "any of" if model["problem_type"] == "multi_label_classification" else "one of"
@@ -191,7 +192,7 @@ def _how_to_load(results: Facts) -> str:
     name, rate = model["name"], model["sample_rate"]
     place = "" if is_hub_id(name) else "  # this model's folder"
     if model["problem_type"] == "regression":
-        answer = f"print(logits.item())  # {data['unit']}"
+        answer = "print(logits.item())" + (f"  # {data['unit']}" if data["unit"] else "")
     elif model["problem_type"] == "multi_label_classification":
         answer = "print([model.config.id2label[i] for i in (logits[0] > 0).nonzero().flatten().tolist()])"
     else:
@@ -245,9 +246,9 @@ def _trained_on(results: Facts) -> str:
     rows = [
         (
             name,
-            split["utterances"],
+            "streamed, not counted" if split["utterances"] is None else split["utterances"],
             _known(split["speakers"]),
-            f"{split['seconds'] / 3600:.2f}",
+            _known(None if split["seconds"] is None else f"{split['seconds'] / 3600:.2f}"),
             data["split_rule"].get(name, "the rest" if name == "train" else "not recorded"),
         )
         for name, split in data["splits"].items()
@@ -328,7 +329,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _unit(metric: Facts) -> str:
-    return "" if metric["unit"] in ("fraction", "correlation") else f" {metric['unit']}"
+    return "" if metric["unit"] in ("fraction", "correlation", "") else f" {metric['unit']}"
 
 
 def _interval(metric: Facts) -> str:

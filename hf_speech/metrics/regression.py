@@ -57,3 +57,5 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike, NDArray | None], float]] = {
     "rmse": rmse,
     "pearson_r": pearson_r,
 }
+# Errors, and the loss that training reports beside them: the best is the smallest.
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "loss"})

@@ -3,21 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pickle import UnpicklingError  # what torch raises for a broken .bin, which it reads without unpickling
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig
 
 from .configuration import HfSpeechConfig
 from .frames import conv_frames, receptive_field
 from .padding import (
+    CONFORMER_POSITIONS,
     MaskedConformerLayer,
     MaskedFeatureEncoder,
     MaskedNormedPositionalConv,
     MaskedPositionalConvs,
     length_mask,
 )
-from .registry import InputError
+from .registry import InputError, one_line
 
 
 @dataclass
@@ -78,6 +81,8 @@ class SSLEncoder(nn.Module):
         if built.model_type == "wav2vec2-conformer":
             encoder.layers = nn.ModuleList(MaskedConformerLayer(built) for _ in encoder.layers)
             encoder.pos_conv_embed = nn.Identity()
+            if encoder.embed_positions is not None:
+                encoder.embed_positions = CONFORMER_POSITIONS[built.position_embeddings_type](built)
         elif built.model_type == "data2vec-audio":
             encoder.pos_conv_embed = MaskedPositionalConvs(encoder.pos_conv_embed)
         elif getattr(built, "conv_pos_batch_norm", False):
@@ -197,13 +202,12 @@ def naming(checkpoint: str) -> Iterator[None]:
     """Turns transformers' errors of a checkpoint that isn't there or can't be read into one line that names it.
 
     Raises:
-        InputError: in the place of an OSError or ValueError.
+        InputError: in the place of the library's error.
     """
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise InputError(
-            f"{checkpoint}: can't be loaded as a speech encoder ({reason}); give the folder of a checkpoint or a name "
-            "on the Hub"
+            f"{checkpoint}: can't be loaded as a speech encoder ({one_line(error)}); give the folder of a checkpoint, "
+            "or a name on the Hub"
         ) from error

@@ -260,7 +260,8 @@ class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
         )
         logits = self.head(outputs.embeddings)
         if self.config.problem_type == "regression":
-            logits = logits * self.config.target_std + self.config.target_mean
+            # In float32 under autocast too: at 65 years, bfloat16 has steps of half a year.
+            logits = logits.float() * self.config.target_std + self.config.target_mean
         return HfSpeechClassifierOutput(
             loss=None if labels is None else self.loss(logits, labels),
             logits=logits,

@@ -33,6 +33,11 @@ def unknown_name(name: object, valid: Iterable[str], what: str, more: Mapping[st
     return InputError(f"unknown {what} {name!r}{hint}; valid: {listed}")
 
 
+def one_line(error: object) -> str:
+    """An error's words without line breaks."""
+    return " ".join(str(error).split())
+
+
 def lookup(registry: Mapping[str, T], name: object, what: str) -> T:
     """The entry called `name` in a registry.
 

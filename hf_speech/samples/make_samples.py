@@ -5,7 +5,6 @@ Every voice speaks the same sentences, and no sentence is in two splits: what te
 """
 
 import argparse
-import csv
 import io
 import re
 import shutil
@@ -18,6 +17,7 @@ import numpy as np
 
 from hf_speech.audio import SAMPLE_RATE, read_audio, write_audio
 from hf_speech.errors import EXIT_INPUT, EXIT_OK, InputError
+from hf_speech.files import write_table
 
 ESPEAK_VERSION = "1.51"  # of the shipped files; another version speaks a little differently
 COLUMNS = ("path", "speaker_id", "gender", "split", "text", "duration")
@@ -109,11 +109,11 @@ def make_samples(folder: Path) -> Path:
                 waveform = speak(voice, text)
                 path = f"audio/{voice.speaker_id}-{split}-{number}.flac"
                 write_audio(folder / path, waveform)
-                rows.append((path, voice.speaker_id, voice.gender, split, text, f"{len(waveform) / SAMPLE_RATE:.6f}"))
-    partial = folder / "metadata.csv.part"
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    return partial.replace(folder / "metadata.csv")
+                seconds = f"{len(waveform) / SAMPLE_RATE:.6f}"
+                cells = (path, voice.speaker_id, voice.gender, split, text, seconds)
+                rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    write_table(rows, folder / "metadata.csv")
+    return folder / "metadata.csv"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,14 +9,14 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from ..errors import InputError, lookup, unknown_name
+from ..errors import InputError, lookup, one_line, unknown_name
 
 
 def _meaning(text: str, default: Any = dataclasses.MISSING) -> Any:
@@ -57,6 +57,7 @@ class DataArguments:
     labels: list[str] | None = _meaning("label names in order; none: as in the training rows, sorted", None)
     validation: str | None = _meaning("split rule for validation rows; none: the data's own split, if any", None)
     test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
+    split_seed: int = _meaning("seed of a share; the run's own seed does not change what is held out", 0)
     group_by: str | None = _meaning("column whose values a share keeps together; none: single rows", "speaker_id")
     streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
     on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
@@ -102,7 +103,12 @@ class RunConfig:
                     given[item.name] = value
         return {**given, **self.training}
 
+    def recipe(self) -> dict[str, Any]:
+        """The same without what only holds for this one run: what to do with files that were there before it."""
+        return {name: value for name, value in self.to_dict().items() if name not in _OF_ONE_RUN}
 
+
+_OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint"}
 GROUPS = {"model": ModelArguments, "data": DataArguments, "run": RunArguments}
 
 # Where ours differ from transformers' own defaults.
@@ -190,7 +196,7 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
 
 def _check_names(config: RunConfig, where: str) -> None:
     # What the model would refuse after minutes of reading data is refused here.
-    from ..models.configuration import BACKBONES
+    from ..models.configuration import BACKBONES, PROBLEM_TYPES
     from ..models.heads import HEADS
     from ..models.losses import LOSSES
     from ..models.pooling import POOLINGS
@@ -210,22 +216,37 @@ def _check_names(config: RunConfig, where: str) -> None:
             lookup({"balanced": True, "[1, 2], a factor a class": True}, model.class_weights, "class_weights")
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    if PROBLEM_TYPES[model.loss] == "regression":
+        for name, value in (("class_weights", model.class_weights), ("labels", config.data.labels)):
+            if value is not None:
+                raise InputError(f"{where}: {name} has no part in a regression (loss {model.loss}); leave it out")
+    if config.data.on_bad_audio == "skip" and not config.data.streaming and config.data.check_audio != "full":
+        raise InputError(f"{where}: on_bad_audio skip needs check_audio full: headers do not show every bad file")
+    if config.data.streaming and config.data.on_bad_audio == "skip" and config.training.get("dataloader_num_workers"):
+        raise InputError(
+            f"{where}: on_bad_audio skip can't count a stream's files in workers: dataloader_num_workers 0"
+        )
     if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
         raise InputError(f"{where}: unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
 
 
-def training_arguments(config: RunConfig, *, validates: bool, metric: str, drop_last: bool) -> Any:
+def training_arguments(
+    config: RunConfig, *, validates: bool, metric: str, numbers: Collection[str], drop_last: bool
+) -> Any:
     """Transformers' `TrainingArguments` of this run.
 
     Args:
         config: the run.
         validates: whether there are validation rows: then each epoch is validated, and the best one kept, where
             the arguments do not say otherwise.
-        metric: name of the metric that decides which is best ("uar", "mae").
+        metric: name of the metric that decides which is best ("uar", "mae"), where the arguments name none.
+        numbers: names of all metrics that a validation gives.
         drop_last: whether a last, smaller batch is left out.
     """
     import torch
     from transformers import TrainingArguments
+
+    from ..metrics.regression import LOWER_IS_BETTER
 
     derived: dict[str, Any] = {
         "dataloader_drop_last": drop_last,
@@ -234,19 +255,23 @@ def training_arguments(config: RunConfig, *, validates: bool, metric: str, drop_
         "eval_strategy": "no",
     }
     given = config.training
+    best = str(given.get("metric_for_best_model", metric)).removeprefix("eval_")
+    if best not in numbers:
+        raise unknown_name(best, numbers, "metric_for_best_model")
     if validates and given.get("eval_strategy") != "no":
         derived.update(
             eval_strategy="epoch",
             load_best_model_at_end=given.get("save_strategy") != "no",
-            metric_for_best_model=f"eval_{metric}",
-            greater_is_better=metric not in ("mae", "rmse", "loss"),
+            greater_is_better=best not in LOWER_IS_BETTER,
         )
     if config.data.streaming:
-        derived.update(train_sampling_strategy="random")  # the rows come in their own order
+        # The rows come in their own order; every process reads them all and takes its share.
+        derived.update(train_sampling_strategy="random", accelerator_config={"dispatch_batches": False})
+    values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
     try:
-        return TrainingArguments(output_dir=config.run.output_dir, **{**TRAINING_DEFAULTS, **derived, **given})
+        return TrainingArguments(output_dir=config.run.output_dir, **values)
     except (ValueError, TypeError) as error:
-        raise InputError(f"training arguments: {' '.join(str(error).split())}") from error
+        raise InputError(f"training arguments: {one_line(error)}") from error
 
 
 def parse_flags(words: Sequence[str]) -> dict[str, Any]:
@@ -271,6 +296,11 @@ def parse_flags(words: Sequence[str]) -> dict[str, Any]:
         else:
             raise InputError(f"unexpected word {word!r}: give fields as --name value")
     return table
+
+
+def boolean_fields() -> set[str]:
+    """Our fields that are true or false: as flags they need no value."""
+    return {f.name for kind in GROUPS.values() for f in dataclasses.fields(kind) if f.type in ("bool", bool)}
 
 
 def _read_value(name: str, text: str) -> Any:
@@ -302,7 +332,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a YAML file of fields") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: can't be read as YAML: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected lines of `field: value`")
     return {str(name).replace("-", "_"): value for name, value in values.items()}

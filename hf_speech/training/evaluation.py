@@ -1,7 +1,5 @@
 """A model measured on rows: numbers with intervals, the confusion, and every prediction kept."""
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +7,14 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ..files import write_table
 from ..inference import MAX_SECONDS, describe, infer
 from ..metrics import classification_numbers, confusion_matrix, regression_numbers
 from ..plots import FILE_NAMES, plot_confusion, plot_numbers, plot_regression
-from ..results import metric_rows, replacing
-from .rows import item_ids
+from ..results import metric_rows
+from .arguments import RunConfig
+from .facts import data_name
+from .rows import RunRows, item_ids
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,22 @@ def evaluate_rows(
     return Evaluation(metric_rows(numbers, dataset=dataset, split=split, ids=ids), confusion, predictions)
 
 
+def evaluate_split(config: RunConfig, rows: RunRows, split: str, model: Any, extractor: Any, seed: int) -> Evaluation:
+    """`evaluate_rows` on one split of a run, as its arguments say."""
+    return evaluate_rows(
+        model,
+        extractor,
+        rows.splits[split],
+        dataset=data_name(config),
+        split=split,
+        root=config.data.dataset,
+        unit=config.run.unit,
+        max_seconds=config.data.max_seconds,
+        channel=config.data.channel,
+        seed=seed,
+    )
+
+
 def _speakers(rows: Dataset) -> list[str] | None:
     """Who speaks in each row; None where that is not known of every row."""
     if "speaker_id" not in rows.column_names:
@@ -98,11 +115,3 @@ def write_evaluation(evaluation: Evaluation, folder: Path, unit: str | None = No
     else:
         labels, predicted = zip(*((row["label"], row["predicted"]) for row in evaluation.predictions), strict=True)
         plot_regression(labels, predicted, unit or "", folder / FILE_NAMES["regression"])
-
-
-def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Rows of one shape as a csv with a header, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

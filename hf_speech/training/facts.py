@@ -96,7 +96,7 @@ def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
 def _split_facts(rows: Dataset | IterableDataset, names: list[str] | None) -> dict[str, Any]:
     """What results.json says of a split: utterances, speakers, seconds, rows a label."""
     if isinstance(rows, IterableDataset):
-        return {"utterances": 0, "speakers": None, "seconds": 0, "labels": None}
+        return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
     counts = None
     if names is not None:
         occurrences = Counter(rows["labels"])

@@ -15,7 +15,7 @@ from ..errors import InputError, unknown_name
 from ..inference import load_model, shortest
 from ..results import FILE_NAME, Results, run_facts
 from .arguments import read_config
-from .evaluation import evaluate_rows, write_evaluation
+from .evaluation import evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments
 from .rows import RunRows
 from .run import DEFAULT_SEED
@@ -55,24 +55,16 @@ def measure(
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
     started = time.monotonic()
     model, extractor = load_model(model_name)
+    if model.config.problem_type == "multi_label_classification":
+        raise InputError(
+            f"{model_name}: has several labels an utterance, which can't be measured yet; give another model"
+        )
     trained = {name: getattr(model.config, name, None) for name in ("target", "unit")}
     known = {name: value for name, value in trained.items() if value}
     config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
     rows = _read(config.data, model, split)
     name = split or ("test" if "test" in rows.splits else "all")
-    only = rows.splits[name]
-    evaluation = evaluate_rows(
-        model,
-        extractor,
-        only,
-        dataset=data_facts(config, rows)["name"],
-        split=name,
-        root=dataset,
-        unit=config.run.unit,
-        max_seconds=config.data.max_seconds,
-        channel=config.data.channel,
-        seed=config.training.get("seed", DEFAULT_SEED),
-    )
+    evaluation = evaluate_split(config, rows, name, model, extractor, config.training.get("seed", DEFAULT_SEED))
     results = Results(
         model=model_facts(model, name=Path(model_name).absolute().name, backbone=None, licence=None),
         data=data_facts(config, rows),

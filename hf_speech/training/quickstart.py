@@ -1,7 +1,6 @@
 """The whole way in minutes: train a small model, measure it on held-out speech, load it back, predict."""
 
 import csv
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -67,6 +66,10 @@ def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     if guess_reader(data_dir) == "dataset":
         raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
     config = read_config(path, given)
+    if config.data.test == "none":
+        raise InputError(
+            "quickstart shows what a held-out file sounds like to the model; use `hf-speech train` for none"
+        )
     if config.data.test is None and "test" not in load_rows(data_dir, columns=config.data.columns):
         return read_config(path, {**given, "test": "0.2"})  # of the speakers, where they are known
     return config
@@ -76,6 +79,6 @@ def _held_out_file(folder: Path, dataset: str | None) -> Path:
     """The first utterance of predictions.csv, which was not trained on."""
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
-    path = Path(re.sub(r" \d+\.\d{3} \S+$", "", first["id"]))  # without the cut, where it is one
+    path = Path(first["id"].partition("#t=")[0])
     root = Path(str(dataset))
     return path if path.is_absolute() else (root.parent if root.is_file() else root) / path

@@ -1,6 +1,6 @@
 """What a run learns from and is measured on: rows, split, labelled, and looked at before training starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from ..data.splits import split_rows
 from ..data.targets import encode_stream, encode_target
 from ..errors import InputError
 from .arguments import DataArguments
+
+STREAM_BUFFER = 1_000  # rows of a stream that are held to draw the next one from
 
 
 @dataclass(frozen=True)
@@ -37,24 +39,34 @@ class RunRows:
         """Whether training rows come as a stream of unknown length."""
         return isinstance(self.splits["train"], IterableDataset)
 
-    def train_rows(self, crop_seconds: float | None) -> Dataset | IterableDataset:
-        """Training rows whose `length` is that of the crop, so that batches are grouped by what is really padded."""
+    def without(self, skipped: dict[str, str]) -> "RunRows":
+        """The same with the streamed files noted that the collator had to leave out: file name -> reason."""
+        found = [BadAudio(row=-1, file=file, reason=reason) for file, reason in skipped.items()]
+        return replace(self, bad={**self.bad, "train": self.bad.get("train", []) + found}) if found else self
+
+    def train_rows(self, crop_seconds: float | None, seed: int) -> Dataset | IterableDataset:
+        """Training rows as the Trainer takes them.
+
+        Their `length` is that of the crop, so that batches are grouped by what is really padded. A stream is mixed
+        through a buffer, since class folders come class by class, and has no end, so that no batch is too small.
+        """
         rows = self.splits["train"]
-        if self.streams or crop_seconds is None:
+        if self.streams:
+            return rows.shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
+        if crop_seconds is None:
             return rows
         longest = round(crop_seconds * SAMPLE_RATE)
         lengths = [min(length, longest) for length in rows["length"]]
         return add_columns(rows, {"length": lengths})
 
 
-def read_rows(arguments: DataArguments, *, regression: bool, seed: int, min_samples: int) -> RunRows:
+def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float) -> RunRows:
     """Reads, splits, labels and checks the rows that a run's arguments name.
 
     Args:
         arguments: where the data lies, what is predicted, how it is split.
         regression: whether the target is a number.
-        seed: of a split by share.
-        min_samples: the shortest usable waveform, at 16 kHz.
+        min_seconds: the shortest usable waveform.
 
     Raises:
         InputError: no data set, a missing column, an unknown label, a rule that takes nothing, files that can't be
@@ -63,7 +75,7 @@ def read_rows(arguments: DataArguments, *, regression: bool, seed: int, min_samp
     if arguments.dataset is None:
         raise InputError("no data: give --dataset, a folder with a sub-folder a class, a csv, or a name on the Hub")
     if arguments.streaming:
-        return _read_stream(arguments, regression, min_samples)
+        return _read_stream(arguments, regression, min_seconds)
     splits = load_rows(
         arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
     )
@@ -74,17 +86,17 @@ def read_rows(arguments: DataArguments, *, regression: bool, seed: int, min_samp
         # Speakers who are to be told apart can't be on one side only.
         group_by=None if arguments.group_by == arguments.target else arguments.group_by,
         target=None if regression else arguments.target,
-        seed=seed,
+        seed=arguments.split_seed,
     )
     labelled, names, unlabelled = encode_target(
         splits, arguments.target, labels=arguments.labels, regression=regression
     )
-    checked, bad = _check(labelled, arguments, min_samples)
+    checked, bad = _check(labelled, arguments, min_seconds)
     return RunRows(checked, names, unlabelled, bad)
 
 
 def _check(
-    splits: dict[str, Dataset], arguments: DataArguments, min_samples: int
+    splits: dict[str, Dataset], arguments: DataArguments, min_seconds: float
 ) -> tuple[dict[str, Dataset], dict[str, list[BadAudio]]]:
     # Every split is looked at before the first complaint, so that one message names all bad files.
     checked, bad, complaints = {}, {}, []
@@ -92,9 +104,10 @@ def _check(
         try:
             checked[split], bad[split] = check_rows(
                 rows,
-                how=arguments.check_audio,
+                # Held-out rows are decoded whole in any case, after hours of training: better found before.
+                how=arguments.check_audio if split == "train" else "full",
                 on_bad=arguments.on_bad_audio,
-                min_duration=min_samples / SAMPLE_RATE,
+                min_duration=min_seconds,
                 channel=arguments.channel,
             )
         except InputError as error:
@@ -104,7 +117,7 @@ def _check(
     return checked, bad
 
 
-def _read_stream(arguments: DataArguments, regression: bool, min_samples: int) -> RunRows:
+def _read_stream(arguments: DataArguments, regression: bool, min_seconds: float) -> RunRows:
     """Training rows as a stream; validation and test, which are gone over again and again, as ordinary rows."""
     streams = load_rows(
         str(arguments.dataset),
@@ -125,12 +138,12 @@ def _read_stream(arguments: DataArguments, regression: bool, min_samples: int) -
     held_out = {
         part: Dataset.from_list(list(encode(streams[name]))) for part, name in wanted.items() if part != "train"
     }
-    checked, bad = _check(held_out, arguments, min_samples)
+    checked, bad = _check(held_out, arguments, min_seconds)
     return RunRows(Splits({"train": encode(streams["train"]), **checked}), names, 0, bad)
 
 
 def item_ids(rows: Dataset, root: str | None) -> list[str]:
-    """A name an utterance that does not hang on where the data lies: path beneath the data set, and the cut if any."""
+    """A name an utterance that does not hang on where the data lies: path beneath the data set, and the cut."""
     folder = Path(root).absolute() if root else None
     folder = folder.parent if folder is not None and folder.is_file() else folder
     ids = []
@@ -139,7 +152,10 @@ def item_ids(rows: Dataset, root: str | None) -> list[str]:
         if folder is not None and Path(name).is_relative_to(folder):
             name = Path(name).relative_to(folder).as_posix()
         ids.append(name)
-    if "start" in rows.column_names:
-        cuts = zip(ids, rows["start"], rows["end"], strict=True)
-        ids = [name if start is None else f"{name} {start:.3f} {end}" for name, start, end in cuts]
-    return ids
+    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
+    return [name + _cut(start, end) for name, start, end in zip(ids, starts, ends, strict=True)]
+
+
+def _cut(start: float | None, end: float | None) -> str:
+    """A piece of a file, in seconds, as the W3C's Media Fragments write it: "#t=0.5,2"."""
+    return "" if start is None and end is None else f"#t={start or 0:g},{'' if end is None else f'{end:g}'}"

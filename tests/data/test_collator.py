@@ -124,7 +124,9 @@ def test_a_clip_that_is_too_short_or_broken_is_named(
         SpeechCollator(plain)([row(good, start=1.0, end=0.5)])
     skipping = SpeechCollator(plain, on_bad="skip")
     batch = skipping([row(short, labels=0), row(good, labels=1)])
-    assert batch["labels"].tolist() == [1] and f"left out of a batch: {short}" in caplog.text
+    assert (
+        batch["labels"].tolist() == [1] and f"left out: {short}" in caplog.text and [*skipping.skipped] == [str(short)]
+    )
     with pytest.raises(InputError, match=f"no clip of a batch can be used: {short}"):
         skipping([row(short)])
     with pytest.raises(InputError, match="crop_seconds 0.02 is under 400 samples"):
@@ -145,19 +147,20 @@ def test_chunks_cover_each_row_once_in_nearly_equal_parts(write_tone: Writer, pl
     spans = {"start": [None, None, 0.5], "end": [None, None, 2.75]}
     rows, _ = check_rows(Dataset.from_dict({"audio": audio, "label": ["x", "y", "z"], **spans}))
     chunks = chunk_rows(rows, 1.0)
-    assert chunks["utterance"] == [0, 1, 1, 1, 2, 2, 2] and chunks["label"] == list("xyyyzzz")
-    assert chunks["length"] == [16_000, 13_334, 13_333, 13_334, 12_000, 12_000, 12_000]
-    assert chunks["start"][0] is None and chunks["end"][0] is None
+    assert [chunk.row for chunk in chunks] == [0, 1, 1, 1, 2, 2, 2]
+    assert [chunk.length for chunk in chunks] == [16_000, 13_334, 13_333, 13_334, 12_000, 12_000, 12_000]
+    assert chunks[0].start is None and chunks[0].end is None
     collate = SpeechCollator(plain)
     for number in range(3):
-        parts = [collate.waveform(chunk) for chunk in chunks if chunk["utterance"] == number]
+        parts = [collate.waveform(chunk.of(rows[number])) for chunk in chunks if chunk.row == number]
         np.testing.assert_array_equal(np.concatenate(parts), collate.waveform(rows[number]))
 
 
 def test_rows_that_are_short_enough_pass(corpus: Path) -> None:
     rows, _ = check_rows(load_rows(corpus)["train"])
     chunks = chunk_rows(rows, 10.0)
-    assert chunks["utterance"] == list(range(len(rows))) and chunks["length"] == rows["length"]
+    assert [chunk.row for chunk in chunks] == list(range(len(rows)))
+    assert [chunk.length for chunk in chunks] == rows["length"]
 
 
 def test_chunks_need_lengths_and_a_sensible_limit(corpus: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
 
 from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.frames import conv_frames
 from hf_speech.models.heads import HEADS
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
+from hf_speech.models.padding import CONFORMER_POSITIONS
 from hf_speech.models.pooling import POOLINGS
 
 from .tiny import STABLE, lively, padded, tiny_config, waveforms, without_dropout
@@ -175,9 +176,9 @@ def test_gradients_of_a_padded_batch_are_the_mean_of_the_single_ones(backbone: s
 
 
 @pytest.mark.parametrize("layer", ["last", "weighted_sum"])
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_threads_share_a_model(backbone: str, layer: str) -> None:
-    model = classifier(backbone, layer=layer)
+@pytest.mark.parametrize("kind", [*BACKBONES, *VARIANTS])
+def test_threads_share_a_model(kind: str, layer: str) -> None:
+    model = classifier(*VARIANTS.get(kind, (kind, None)), layer=layer)
     batches = [
         padded(waveforms([2_000 + 500 * i, 700 + 300 * i, 400], seed=i), 2_500 + 500 * (7 - i) + 3_500)
         for i in range(8)
@@ -193,3 +194,22 @@ def test_threads_share_a_model(backbone: str, layer: str) -> None:
         expected = logits(batch)[0]
         for one in found:
             torch.testing.assert_close(one, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("conformer")])
+def test_what_is_cached_in_evaluation_does_not_stop_training(variant: str) -> None:
+    backbone, overrides = VARIANTS[variant]
+    model = classifier(backbone, overrides)
+    batch = padded(waveforms((5_000, 4_000)), 5_000)
+    with torch.inference_mode():
+        model(**batch)
+    model(**batch).logits.sum().backward()
+    assert all(weights.grad is not None for weights in model.parameters() if weights.requires_grad)
+
+
+@pytest.mark.parametrize("kind", ["rotary", "relative"])
+def test_conformer_positions_are_the_stock_ones(kind: str) -> None:
+    config = CONFIG_MAPPING["wav2vec2-conformer"](position_embeddings_type=kind, hidden_size=32, num_attention_heads=2)
+    stock = AutoModel.from_config(config).encoder.embed_positions
+    frames = torch.randn(2, 23, 32)
+    torch.testing.assert_close(CONFORMER_POSITIONS[kind](config)(frames), stock(frames), atol=0, rtol=0)

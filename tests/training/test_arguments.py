@@ -148,7 +148,8 @@ def test_every_field_is_described() -> None:
 
 
 def of(config: Any, *, validates: bool, metric: str = "uar", drop_last: bool = False) -> Any:
-    return training_arguments(config, validates=validates, metric=metric, drop_last=drop_last)
+    numbers = {"loss", "uar", "accuracy", "macro_f1", "mae", "pearson_r"}
+    return training_arguments(config, validates=validates, metric=metric, numbers=numbers, drop_last=drop_last)
 
 
 def test_training_arguments_follow_from_the_run(tmp_path: Path) -> None:
@@ -165,6 +166,12 @@ def test_training_arguments_follow_from_the_run(tmp_path: Path) -> None:
 
 def test_what_is_given_stands_above_what_follows(tmp_path: Path) -> None:
     values = {**SCRATCH, "output_dir": str(tmp_path)}
+    for name, greater in (("loss", False), ("eval_loss", False), ("accuracy", True), ("pearson_r", True)):
+        chosen = of(make_config({**values, "metric_for_best_model": name}), validates=True, metric="mae")
+        assert chosen.metric_for_best_model == f"eval_{name.removeprefix('eval_')}"
+        assert chosen.greater_is_better is greater
+    with pytest.raises(InputError, match="unknown metric_for_best_model 'eer'; valid: accuracy, loss"):
+        of(make_config({**values, "metric_for_best_model": "eer"}), validates=True)
     quiet = of(make_config({**values, "eval_strategy": False}), validates=True)
     assert (quiet.eval_strategy, quiet.load_best_model_at_end) == ("no", False)
     unsaved = of(make_config({**values, "save_strategy": False}), validates=True)

@@ -136,7 +136,7 @@ def test_an_overwrite_that_is_refused_leaves_all_as_it_was(
     folder = tmp_path / "model"
     shutil.copytree(finished, folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    line = refusal(capsys, "train", folder / "train.yaml", "--overwrite", "--target", "emotion")
+    line = refusal(capsys, "train", folder / "train.yaml", "--overwrite", "--target", "emotion", "--output-dir", folder)
     assert "no column 'emotion'" in line
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
