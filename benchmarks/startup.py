@@ -12,7 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from hf_speech.results import replacing, run_facts
+from hf_speech.files import replacing
+from hf_speech.results import run_facts
+
+from .limits import hold
 
 RUNS = 10
 COMMANDS = {
@@ -20,6 +23,7 @@ COMMANDS = {
     "import_hf_speech": [sys.executable, "-c", "import hf_speech"],
     "hf_speech_help": [str(Path(sys.executable).with_name("hf-speech")), "--help"],
 }
+LIMITS = {"import_hf_speech": 0.3, "hf_speech_help": 0.5}  # seconds
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 
 
@@ -57,6 +61,7 @@ def main() -> None:
     for name, values in measured.items():
         print(f"{name:18s} best {values['best']:.3f} s, median {values['median']:.3f} s")
     print(f"written to {RESULTS}")
+    hold({name: values["median"] for name, values in measured.items()}, LIMITS)
 
 
 if __name__ == "__main__":

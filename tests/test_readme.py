@@ -25,8 +25,8 @@ def commands() -> list[str]:
 
 def test_the_python_run_trains(speech, tmp_path, monkeypatch):
     code = next(block for block in blocks("python") if "Trainer(" in block)
-    assert code.count("num_train_epochs=15") == 1
-    code = code.replace("num_train_epochs=15", "max_steps=3").replace("runs/python", str(tmp_path))
+    assert code.count("num_train_epochs=25") == 1
+    code = code.replace("num_train_epochs=25", "max_steps=3").replace("runs/python", str(tmp_path))
     monkeypatch.chdir(ROOT)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)

@@ -199,7 +199,7 @@ def _how_to_load(results: Facts) -> str:
         answer = "print(model.config.id2label[logits.argmax(-1).item()])"
     return f"""## How to load it
 
-With the package (`pip install hf_speech`):
+With the package `hf_speech` installed:
 
 ```python
 import soundfile
