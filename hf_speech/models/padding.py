@@ -12,6 +12,7 @@ the lengths of the batch it recomputes, and threads can share a model.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
@@ -31,8 +32,9 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 class MaskedGroupNorm(nn.Module):
     """Group norm with one group a channel, whose statistics run over the real frames only.
 
-    The affine parameters are those of the `nn.GroupNorm` it stands for (Wu & He, ECCV 2018, section 3). Mean and
-    variance are taken in float32 and in two passes; padded frames come out as 0.
+    The affine parameters are those of the `nn.GroupNorm` it stands for (Wu & He, ECCV 2018, section 3). torch's own
+    kernel is run on each utterance's real frames; where a graph is recorded, which can't hang on lengths, the same is
+    written with a mask. What comes out in padded frames has no meaning.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
@@ -41,16 +43,30 @@ class MaskedGroupNorm(nn.Module):
             raise ValueError(f"one group a channel expected, got {norm.num_groups} for {norm.num_channels} channels")
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
-    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """Frames (B, C, F) and frame_mask (B, F) bool -> (B, C, F)."""
-        mask = frame_mask[:, None]
-        count = mask.sum(-1, keepdim=True)
+    def forward(self, frames: Tensor, counts: Tensor) -> Tensor:
+        """Frames (B, C, F), of which the first `counts` (B,) are real -> (B, C, F)."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self._masked(frames, counts)
+        size = frames.shape[-1]
+        lengths = counts.tolist()
+        if min(lengths) == size:
+            return self._norm(frames)
+        rows = [self._norm(row[None, :, :length]) for row, length in zip(frames, lengths, strict=True)]
+        return torch.cat([F.pad(row, (0, size - row.shape[-1])) for row in rows])
+
+    def _norm(self, frames: Tensor) -> Tensor:
+        # Not nn.functional's, which refuses a single frame.
+        return torch.group_norm(frames, frames.shape[1], self.weight, self.bias, self.eps)
+
+    def _masked(self, frames: Tensor, counts: Tensor) -> Tensor:
+        """The same in float32 and in two passes, without a shape that hangs on the lengths."""
+        mask, count = length_mask(counts, frames.shape[-1])[:, None], counts[:, None, None]
         values = frames.float()
         mean = torch.where(mask, values, 0.0).sum(-1, keepdim=True) / count
         centred = torch.where(mask, values - mean, 0.0)
         variance = centred.square().sum(-1, keepdim=True) / count
         scaled = centred * torch.rsqrt(variance + self.eps) * self.weight.float()[:, None] + self.bias.float()[:, None]
-        return torch.where(mask, scaled, 0.0).to(frames.dtype)
+        return scaled.to(frames.dtype)
 
 
 class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
@@ -64,9 +80,8 @@ class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: Tensor, lengths: Tensor) -> Tensor:
         """Waveforms (B, 1, T) and their lengths (B,) in samples -> (B, C, F)."""
-        hidden_states = self.conv(hidden_states)
-        mask = length_mask(conv_frames(lengths, [self.kernel], [self.stride]), hidden_states.shape[-1])
-        return self.activation(self.layer_norm(hidden_states, mask))
+        counts = conv_frames(lengths, [self.kernel], [self.stride])
+        return self.activation(self.layer_norm(self.conv(hidden_states), counts))
 
 
 class MaskedFeatureEncoder(nn.Module):

@@ -12,7 +12,7 @@ from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.frames import conv_frames
 from hf_speech.models.heads import HEADS
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
-from hf_speech.models.padding import CONFORMER_POSITIONS
+from hf_speech.models.padding import CONFORMER_POSITIONS, MaskedGroupNorm
 from hf_speech.models.pooling import POOLINGS
 
 from .tiny import STABLE, lively, padded, tiny_config, waveforms, without_dropout
@@ -213,3 +213,18 @@ def test_conformer_positions_are_the_stock_ones(kind: str) -> None:
     stock = AutoModel.from_config(config).encoder.embed_positions
     frames = torch.randn(2, 23, 32)
     torch.testing.assert_close(CONFORMER_POSITIONS[kind](config)(frames), stock(frames), atol=0, rtol=0)
+
+
+def test_the_group_norm_of_a_recorded_graph_is_the_same() -> None:
+    torch.manual_seed(0)
+    stock = nn.GroupNorm(6, 6)
+    nn.init.normal_(stock.weight)
+    nn.init.normal_(stock.bias)
+    norm, frames, counts = MaskedGroupNorm(stock), 3 + 2 * torch.randn(3, 6, 40), torch.tensor([40, 17, 2])
+    found, recorded = norm(frames, counts), norm._masked(frames, counts)
+    for row, length in enumerate(counts.tolist()):
+        expected = stock(frames[row : row + 1, :, :length])[0]
+        torch.testing.assert_close(found[row, :, :length], expected, atol=0, rtol=0)
+        torch.testing.assert_close(recorded[row, :, :length], expected, atol=1e-5, rtol=0)
+    compiled = torch.compile(norm, dynamic=True, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(frames, counts), recorded, atol=1e-6, rtol=0)
