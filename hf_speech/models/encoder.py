@@ -208,6 +208,6 @@ def naming(checkpoint: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise InputError(
-            f"{checkpoint}: can't be loaded as a speech encoder ({one_line(error)}); give the folder of a checkpoint, "
+            f"{checkpoint}: can't be loaded as a speech encoder ({one_line(error)}); give the folder of a checkpoint "
             "or a name on the Hub"
         ) from error

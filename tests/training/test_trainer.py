@@ -113,8 +113,8 @@ def loader_of(rows: Dataset, folder: Path, **fields: Any) -> Any:
     config = make_config({**TINY, "output_dir": str(folder), **fields})
     run = RunRows({"train": rows}, ["high", "low"], 0, {})
     trainer = SpeechTrainer(
-        model=build_model(config, run),
-        args=training_arguments(config, validates=False, metric="uar", drop_last=False),
+        model=build_model(config, run, 16_000),
+        args=training_arguments(config, validates=False, metric="uar", numbers=["uar"], drop_last=False),
         data_collator=SpeechCollator(Wav2Vec2FeatureExtractor(), crop_seconds=config.data.crop_seconds),
         train_dataset=run.train_rows(config.data.crop_seconds, seed=0),
     )
