@@ -239,8 +239,9 @@ def _trained_on(results: Facts) -> str:
         f"[{data['name']}](https://huggingface.co/datasets/{data['name']})" if is_hub_id(data["name"]) else data["name"]
     )
     languages = ", ".join(data["language"]) or "not recorded"
+    verb = "trained" if "train" in data["splits"] else "measured"
     text = (
-        f"## What it was trained on\n\nData: {_cell(link)}; target: `{data['target']}`; language: {languages}; "
+        f"## What it was {verb} on\n\nData: {_cell(link)}; target: `{data['target']}`; language: {languages}; "
         f"license of the data: {_known(data['license'])}.\n\n"
     )
     rows = [

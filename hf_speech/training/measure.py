@@ -53,6 +53,10 @@ def measure(
             raise unknown_name(name, FIELDS, "field of an evaluation")
     if (folder / FILE_NAME).exists() and not overwrite:
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
     started = time.monotonic()
     model, extractor = load_model(model_name)
     if model.config.problem_type == "multi_label_classification":
@@ -77,7 +81,6 @@ def measure(
             arguments=public_arguments(config),
         ),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(evaluation, folder, results.data["unit"])
     results.write(folder)
     return results

@@ -63,6 +63,8 @@ def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     if data_dir is None:
         shipped = {"target": "speaker_id", "data_name": "hf_speech samples", "language": ["en"], "synthetic": True}
         return read_config(path, {**shipped, **given, "dataset": str(sample_corpus())})
+    if not Path(data_dir).exists():
+        raise InputError(f"{data_dir}: there is no such file or folder; give class folders, or a csv")
     if guess_reader(data_dir) == "dataset":
         raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
     config = read_config(path, given)

@@ -179,6 +179,8 @@ def _finish(
             plot_curves(history, fresh / FILE_NAMES["curves"])
         results.write(fresh)
         write_card(fresh)
+        for path in fresh.iterdir():
+            path.chmod(0o644)  # safetensors leaves its file to its owner alone
         for stale in (FILE_NAME, *FILE_NAMES.values(), "predictions.csv"):
             (folder / stale).unlink(missing_ok=True)
         if not config.run.keep_checkpoints:
