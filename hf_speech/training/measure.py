@@ -53,10 +53,6 @@ def measure(
             raise unknown_name(name, FIELDS, "field of an evaluation")
     if (folder / FILE_NAME).exists() and not overwrite:
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
     started = time.monotonic()
     model, extractor = load_model(model_name)
     if model.config.problem_type == "multi_label_classification":
@@ -67,6 +63,10 @@ def measure(
     known = {name: value for name, value in trained.items() if value}
     config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
     rows = _read(config.data, model, split)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
     name = split or ("test" if "test" in rows.splits else "all")
     evaluation = evaluate_split(config, rows, name, model, extractor, config.training.get("seed", DEFAULT_SEED))
     results = Results(
