@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from hf_speech.cli import _parser, _take_fields
-from hf_speech.training.arguments import make_config, parse_flags
+from hf_speech.fields import parse_flags
+from hf_speech.training.arguments import make_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

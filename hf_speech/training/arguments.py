@@ -7,9 +7,8 @@ the data (whether there is something to validate on) enters in `training_argumen
 
 import dataclasses
 import sys
-import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import InputError, lookup, one_line, unknown_name
+from ..fields import fit
 
 
 def _meaning(text: str, default: Any = dataclasses.MISSING) -> Any:
@@ -59,6 +59,9 @@ class DataArguments:
     test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
     split_seed: int = _meaning("seed of a share; the run's own seed does not change what is held out", 0)
     group_by: str | None = _meaning("column whose values a share keeps together; none: single rows", "speaker_id")
+    speaker_independent: bool | None = _meaning(
+        "stop where a speaker is in two splits; none: yes for emotion, age, gender", None
+    )
     streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
     on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
     check_audio: Literal["full", "headers"] = _meaning("look at files before training: full decodes them", "full")
@@ -179,7 +182,7 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
             further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
             raise InputError(f"{where}: {unknown_name(name, group_of, 'field', further)}")
         hint = hints[name] if name in group_of else foreign[name]
-        sorted_in[group_of.get(name, "training")][name] = _fit(value, hint, f"{where}: {name}")
+        sorted_in[group_of.get(name, "training")][name] = fit(value, hint, f"{where}: {name}")
     config = RunConfig(
         ModelArguments(**sorted_in["model"]),
         DataArguments(**sorted_in["data"]),
@@ -220,6 +223,8 @@ def _check_names(config: RunConfig, where: str) -> None:
         for name, value in (("class_weights", model.class_weights), ("labels", config.data.labels)):
             if value is not None:
                 raise InputError(f"{where}: {name} has no part in a regression (loss {model.loss}); leave it out")
+    if config.data.speaker_independent and config.data.target == "speaker_id":
+        raise InputError(f"{where}: speaker_independent can't hold where speakers are the classes; leave it out")
     if config.data.on_bad_audio == "skip" and not config.data.streaming and config.data.check_audio != "full":
         raise InputError(f"{where}: on_bad_audio skip needs check_audio full: headers do not show every bad file")
     if config.data.streaming and config.data.on_bad_audio == "skip" and config.training.get("dataloader_num_workers"):
@@ -274,42 +279,9 @@ def training_arguments(
         raise InputError(f"training arguments: {one_line(error)}") from error
 
 
-def parse_flags(words: Sequence[str]) -> dict[str, Any]:
-    """`--name value`, `--name=value` and a bare `--name` (true) -> a table; values are read as YAML reads them.
-
-    >>> parse_flags(["--max-steps", "3", "--pooling=mean+std", "--overwrite"])
-    {'max_steps': 3, 'pooling': 'mean+std', 'overwrite': True}
-
-    Raises:
-        InputError: a word that belongs to no flag.
-    """
-    table: dict[str, Any] = {}
-    name = None
-    for word in words:
-        if word.startswith("--") and len(word) > 2:
-            name, given, value = word[2:].partition("=")
-            name = name.replace("-", "_")
-            table[name] = _read_value(name, value) if given else True
-            name = None if given else name
-        elif name is not None:
-            table[name], name = _read_value(name, word), None
-        else:
-            raise InputError(f"unexpected word {word!r}: give fields as --name value")
-    return table
-
-
 def boolean_fields() -> set[str]:
     """Our fields that are true or false: as flags they need no value."""
     return {f.name for kind in GROUPS.values() for f in dataclasses.fields(kind) if f.type in ("bool", bool)}
-
-
-def _read_value(name: str, text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--{name}: {text!r} can't be read as YAML; put it in quotes of its own") from None
-    # YAML reads 010 as 8 and 1_0 as 10: what is not written as a whole number is, is text.
-    return text if type(value) is int and str(value) != text.strip() else value
 
 
 def describe_fields() -> str:
@@ -336,59 +308,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected lines of `field: value`")
     return {str(name).replace("-", "_"): value for name, value in values.items()}
-
-
-def _fit(value: Any, hint: Any, where: str) -> Any:
-    """The value, as the annotation wants it: YAML reads 1e-3 as text, and flags read 3 where 3.0 is meant."""
-    kinds = _kinds(hint)
-    if value is None and type(None) in kinds:
-        return None
-    if float in kinds and not isinstance(value, bool):
-        if isinstance(value, int | float) and int not in kinds:
-            return float(value)
-        if isinstance(value, str) and str not in kinds:
-            try:
-                return float(value)
-            except ValueError:
-                raise InputError(f"{where}: {value!r} is not a number") from None
-    allowed = [v for kind in kinds if typing.get_origin(kind) is Literal for v in typing.get_args(kind)]
-    if value in allowed:
-        return value
-    plain = tuple(typing.get_origin(kind) or kind for kind in kinds if typing.get_origin(kind) is not Literal)
-    plain = tuple(kind for kind in plain if isinstance(kind, type))
-    if isinstance(value, str) and str not in plain and (list in plain or dict in plain):
-        value = _fit_text(value, list if list in plain else dict, where)
-    if isinstance(value, list) and list in plain:
-        items = next(typing.get_args(kind) for kind in kinds if (typing.get_origin(kind) or kind) is list)
-        return [_fit(item, items[0], where) for item in value] if items else value
-    if isinstance(value, bool) and bool not in plain and (allowed or str in plain):
-        if value:
-            raise InputError(f"{where}: {value!r} is no text; give a value, in quotes if it is the word itself")
-        return _fit("no", hint, where)  # YAML reads the word no as false: the strategy, or Norwegian
-    if isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain):
-        return value
-    if allowed:
-        raise InputError(f"{where}: {unknown_name(value, map(str, allowed), 'value')}")
-    if str in plain and isinstance(value, int | float):
-        return str(value)  # a split rule of 0.1 is a share
-    if any(kind.__module__ != "builtins" for kind in plain):
-        return value  # an enumeration or object of transformers: it checks its own values
-    names = " or ".join(sorted(kind.__name__ for kind in plain if kind is not types.NoneType))
-    raise InputError(f"{where}: {value!r} is not of the kind {names}")
-
-
-def _fit_text(value: str, kind: type, where: str) -> list[str] | dict[str, str]:
-    """`a,b` as a list, `a=b,c=d` as a table: what is convenient to type as a flag."""
-    parts = [part.strip() for part in value.split(",")]
-    if kind is list:
-        return parts
-    pairs = [part.partition("=") for part in parts]
-    if not all(name and sign and item for name, sign, item in pairs):
-        raise InputError(f"{where}: {value!r} is no table; give name=value,name=value, or --name.key value")
-    return {name.strip(): item.strip() for name, _, item in pairs}
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(kind for part in typing.get_args(hint) for kind in _kinds(part))
-    return (hint,)

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from hf_speech.errors import InputError
+from hf_speech.fields import parse_flags
 from hf_speech.training.arguments import (
     GROUPS,
     TRAINING_DEFAULTS,
     describe_fields,
     make_config,
-    parse_flags,
     read_config,
     training_arguments,
 )
@@ -92,32 +92,6 @@ def test_values_have_the_kind_of_their_field(text: str, field: str, value: Any) 
         config.training.get(field),
     )
     assert found == value and type(found) is type(value)
-
-
-def test_flags_are_names_with_values_or_bare() -> None:
-    words = ["--learning-rate", "1e-3", "--overwrite", "--name=a b", "--seed=3", "--test", "speaker_id=a,b"]
-    assert parse_flags(words) == {
-        "learning_rate": "1e-3", "overwrite": True, "name": "a b", "seed": 3, "test": "speaker_id=a,b",
-    }  # fmt: skip
-    # YAML 1.1 would read these as 8, 10 and 90.
-    assert parse_flags(["--name", "010", "--output-dir", "1_0", "--data-name", "1:30"]) == {
-        "name": "010", "output_dir": "1_0", "data_name": "1:30",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["3"], "unexpected word '3'"),
-        (["--seed", "3", "4"], "unexpected word '4'"),
-        (["--seed=3", "4"], "unexpected word '4'"),
-        (["--name", "[x"], "--name: '[x' can't be read as YAML"),
-    ],
-)
-def test_words_that_are_no_flags_are_refused(words: list[str], said: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_flags(words)
-    assert str(caught.value).startswith(said)
 
 
 def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
