@@ -1,4 +1,4 @@
-"""Decoders with one face: soundfile (wav, flac, ogg, mp3), PyAV for what it can't open (m4a, aac, webm), arrays.
+"""Decoders with one face: soundfile (wav, flac, ogg, mp3, SPHERE), PyAV for the others (m4a, aac, webm), arrays.
 
 A decoder is open on one source and makes one pass over it: `blocks(start, stop)` yields what lies between two samples,
 decoding as little else as the format allows. `audio.py` is the way in; nothing else needs this file.
@@ -27,6 +27,7 @@ MP3_PREROLL = 16 * 1152
 AV_FORMATS = "mov,matroska,aac,mp3,wav,w64,flac,ogg,aiff,asf,amr,caf,avi,mpegts,mpeg,flv,au,ac3,eac3"
 # Programs that write into a pipe put a number from here up where the length of the WAV data belongs.
 WAV_UNKNOWN_LENGTH = 0x7FFFF000
+SPHERE = b"NIST_1A\n"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     size = file.seek(0, 2)
     if size == 0:
         raise InputError(f"{name}: empty (0 bytes); get the file again or leave it out")
+    packing = _sphere_packing(file)
+    if packing:
+        raise InputError(f"{name}: compressed SPHERE ({packing}); unpack it first with sph2pipe")
     shortfall = find_shortfall(file, size)
     if shortfall:
         raise damaged(name, shortfall)
@@ -285,6 +289,8 @@ def find_shortfall(file: BinaryIO, size: int) -> str:
         return _ogg_shortfall(file, size)
     if head[4:8] == b"ftyp":
         return _mp4_shortfall(file, size)
+    if head[:8] == SPHERE:
+        return _sphere_shortfall(file, size)
     return ""
 
 
@@ -334,3 +340,36 @@ def _mp4_shortfall(file: BinaryIO, size: int) -> str:
             return f"its box {header[4:8].decode('latin-1')!r} says {length} bytes, {size - at} are there"
         at += length
     return ""
+
+
+def _sphere_packing(file: BinaryIO) -> str:
+    """How a NIST SPHERE file is compressed, such as "shorten"; "" where it is not, and for other files."""
+    codings = _sphere_header(file).get("sample_coding", "").split(",")
+    return next((coding.split("-")[1] for coding in codings if coding.startswith("embedded-")), "")
+
+
+def _sphere_shortfall(file: BinaryIO, size: int) -> str:
+    """Count the bytes behind the header, which says how many samples there are."""
+    header = _sphere_header(file)
+    try:
+        at, samples, channels, width = (
+            int(header[name]) for name in ("header", "sample_count", "channel_count", "sample_n_bytes")
+        )
+    except (KeyError, ValueError):
+        return ""  # libsndfile decides whether it can do without
+    wanted, there = samples * channels * width, max(0, size - at)
+    return f"its header says {wanted} bytes of sound, {there} are there" if there < wanted else ""
+
+
+def _sphere_header(file: BinaryIO) -> dict[str, str]:
+    """The fields of a NIST SPHERE header, and "header", its size in bytes; none for other files.
+
+    Text in lines `name -type value` up to `end_head`; the second line is the size, a multiple of 1,024.
+    """
+    file.seek(0)
+    first = file.read(16)
+    if first[:8] != SPHERE or not first[8:].strip().isdigit():
+        return {}
+    text = file.read(min(int(first[8:]), 1 << 20)).decode("latin-1").partition("end_head")[0]
+    fields = (line.split(maxsplit=2) for line in text.splitlines())
+    return {"header": first[8:].decode().strip()} | {field[0]: field[2].strip() for field in fields if len(field) == 3}

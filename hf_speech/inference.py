@@ -99,7 +99,7 @@ def infer(
         max_seconds: the longest piece, seconds.
         batch_seconds: padded seconds in a batch. A stock model, whose numbers may depend on padding, gets one
             utterance at a time.
-        channel: of multi-channel files.
+        channel: of multi-channel files; the column `channel` of a row stands above it.
         description: words beside the progress bar (shown on a terminal only); None: no bar.
     """
     pieces = chunk_rows(rows, max_seconds)
@@ -108,7 +108,7 @@ def infer(
     exact = isinstance(model, HfSpeechPreTrainedModel)
     batches = _batches(lengths, batch_seconds * SAMPLE_RATE if exact else 0.0)
     collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
-    inputs = rows.select_columns(["audio"])
+    inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     collected: dict[str, np.ndarray] = {}
     was_training = model.training
     model.eval()

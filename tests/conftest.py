@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from hf_speech.testing import write_fake_corpus
+
 # The real speech for tests: given by path, never copied into the repository.
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"
+VOXCELEB_LISTS = SPEECH.parent / "voxceleb-lists"
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,17 @@ def speech() -> Path:
     if not SPEECH.is_dir():
         pytest.skip(f"the real speech is not at {SPEECH}")
     return SPEECH
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """metadata.csv of 4 speakers x 6 clips of 0.6 to 1.4 s, classes low and high."""
+    return write_fake_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def voxceleb_lists() -> Path:
+    """The folder of the published utterance and trial lists of VoxCeleb; the test is skipped where it is absent."""
+    if not VOXCELEB_LISTS.is_dir():
+        pytest.skip(f"the lists of VoxCeleb are not at {VOXCELEB_LISTS}")
+    return VOXCELEB_LISTS

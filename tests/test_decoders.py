@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from hf_speech.audio import audio_info, check_audio, read_audio
+from hf_speech.audio import AudioInfo, audio_info, check_audio, read_audio
 from hf_speech.errors import InputError
 
 from .sounds import AV_CONTAINERS, FORMATS, CountingFile, voice_like, write_av, write_every_format, write_lame
+from .sphere import sphere_bytes, stereo
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,32 @@ def test_spoilt_bytes_never_show_a_library_error(files, suffix):
                 assert "\n" not in str(error)
                 named += 1
     assert named > 0
+
+
+@pytest.mark.parametrize(("coding", "order", "atol"), [("pcm", "01", 0), ("pcm", "10", 0), ("ulaw", "1", 0.02)])
+def test_sphere_of_two_channels(tmp_path, coding, order, atol):
+    """Two-channel telephone speech as NIST ships it; mu-law is right to within its step."""
+    path, written = tmp_path / "a.sph", stereo(2.0)
+    path.write_bytes(sphere_bytes(written, coding, order))
+    assert audio_info(path) == AudioInfo(samples=16_000, sample_rate=8_000, channels=2)
+    for channel in (0, 1):
+        whole = read_audio(path, sample_rate=8_000, channel=channel)
+        np.testing.assert_allclose(whole, written[:, channel], atol=atol)
+        crop = read_audio(path, sample_rate=8_000, start=0.5, duration=1.0, channel=channel)
+        np.testing.assert_array_equal(crop, whole[4_000:12_000])
+
+
+def test_sphere_that_was_cut_or_compressed_is_refused(tmp_path):
+    path = tmp_path / "a.sph"
+    content = sphere_bytes(stereo(2.0))
+    path.write_bytes(content[:-100])
+    with pytest.raises(InputError, match="its header says 64000 bytes of sound, 63900 are there"):
+        audio_info(path)
+    path.write_bytes(content + b"what stands behind is no sound")
+    assert audio_info(path).channels == 2
+    path.write_bytes(sphere_bytes(stereo(2.0), "ulaw,embedded-shorten-v2.00"))
+    with pytest.raises(InputError, match=r"compressed SPHERE \(shorten\); unpack it first with sph2pipe"):
+        audio_info(path)
+    path.write_bytes(content[:500])
+    with pytest.raises(InputError):
+        audio_info(path)

@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import (
     ASTConfig,
@@ -15,8 +17,9 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
+from hf_speech.data.checks import check_rows
 from hf_speech.errors import InputError
-from hf_speech.inference import load_model, predict
+from hf_speech.inference import infer, load_model, predict, rows_of_files
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 
@@ -127,3 +130,18 @@ def test_what_is_no_model_is_refused(classifier: Path, tmp_path: Path, damage: s
         load_model(folder)
     assert str(caught.value).startswith(f"{folder}: ") and "give a finished model's folder" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_each_row_is_heard_on_its_own_channel(classifier: Path, tmp_path: Path) -> None:
+    voices = np.random.default_rng(0).normal(0, 0.1, (2, 8_000)).astype(np.float32)
+    soundfile.write(tmp_path / "call.wav", voices.T, 16_000, subtype="FLOAT")
+    for side, voice in enumerate(voices):
+        soundfile.write(tmp_path / f"{side}.wav", voice, 16_000, subtype="FLOAT")
+    model, extractor = load_model(classifier)
+    alone, _ = check_rows(rows_of_files([tmp_path / "1.wav", tmp_path / "0.wav"]))
+    call = rows_of_files([tmp_path / "call.wav"] * 2).add_column("channel", [1, 0])
+    for max_seconds in (30.0, 0.2):  # whole, and in pieces
+        wanted = infer(model, extractor, alone, max_seconds=max_seconds).logits
+        found = infer(model, extractor, check_rows(call)[0], max_seconds=max_seconds).logits
+        assert abs(wanted[0] - wanted[1]).max() > 1e-3
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

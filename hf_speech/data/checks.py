@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from ..audio import SAMPLE_RATE, AudioInfo, check_audio, receptive_field, samples_at
 from ..errors import InputError, list_some, lookup
-from .schema import add_columns, batches, file_name, require_column
+from .problems import ON_BAD, Problem
+from .schema import add_columns, batches, channel_of, file_name, require_column
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ MIN_DURATION = MIN_SAMPLES / SAMPLE_RATE
 END_TOLERANCE = 0.02  # seconds
 
 WAYS = {"full": True, "headers": False}
-ON_BAD = {"raise": True, "skip": False}
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,12 @@ def check_rows(
     """Look at the audio of every row, each file once, and note its length.
 
     Args:
-        rows: with `audio`, and perhaps `start` and `end` (seconds).
+        rows: with `audio`, and perhaps `start` and `end` (seconds) and `channel`.
         how: "full" decodes everything, which finds truncation and NaN; "headers" opens each file and decodes its end.
         on_bad: "raise" after all were looked at, or "skip" the bad rows.
         min_duration: the shortest row that is accepted, in seconds; the default is one receptive field (400 samples).
-        channel: the channel that will be read: "mean" of all, or a number that each file must have.
+        channel: the channel that will be read: "mean" of all, or a number that each file must have; the column
+            `channel` of a row stands above it.
         num_workers: threads; None: one a core, at most 8.
 
     Returns:
@@ -80,12 +81,12 @@ def check_rows(
     spans: list[tuple[int, float] | BadAudio] = []
     known: dict[str, AudioInfo | str] = {}
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(rows), desc="audio", unit="row", disable=None) as bar:
-        for batch in batches(rows, ("audio", "start", "end")):
+        for batch in batches(rows, ("audio", "start", "end", "channel")):
             keys = [_key(row["audio"], len(spans) + i) for i, row in enumerate(batch)]
             new = {key: row["audio"] for key, row in zip(keys, batch, strict=True) if key not in known}
-            known |= zip(new, pool.map(lambda audio: _inspect(audio, whole, channel), new.values()), strict=True)
+            known |= zip(new, pool.map(lambda audio: _inspect(audio, whole), new.values()), strict=True)
             for key, row in zip(keys, batch, strict=True):
-                spans.append(_judge(len(spans), row, known[key], min_duration))
+                spans.append(_judge(len(spans), row, known[key], min_duration, channel))
             bar.update(len(batch))
     return _sort_out(rows, spans, refuse)
 
@@ -97,33 +98,44 @@ def _key(audio: Mapping[str, Any] | None, index: int) -> str:
     return f"row {index}"
 
 
-def _inspect(audio: Mapping[str, Any] | None, whole: bool, channel: int | str) -> AudioInfo | str:
+def _inspect(audio: Mapping[str, Any] | None, whole: bool) -> AudioInfo | str:
     """What the file holds, or what is wrong with it."""
     try:
-        info = check_audio(audio, whole=whole)
+        return check_audio(audio, whole=whole)
     except InputError as error:
         return str(error).removeprefix(f"{file_name(audio)}: ")
-    if channel != "mean" and channel not in range(info.channels):
-        return f"no channel {channel!r}, it has {info.channels}; take another channel, or 'mean'"
-    return info
 
 
 def _judge(
-    index: int, row: Mapping[str, Any], info: AudioInfo | str, min_duration: float
+    index: int, row: Mapping[str, Any], info: AudioInfo | str, min_duration: float, channel: int | str
 ) -> tuple[int, float] | BadAudio:
     """Length (samples at 16 kHz) and duration (s) of a row, or what is wrong with it."""
-    file = file_name(row["audio"])
-    if isinstance(info, str):
-        return BadAudio(index, file, info)
+    wanted = channel_of(row, channel)
+    if isinstance(info, AudioInfo) and wanted != "mean" and wanted not in range(info.channels):
+        info = f"no channel {wanted!r}, it has {info.channels}; take another channel, or 'mean'"
+    found = Problem("not audio", "", None, info) if isinstance(info, str) else span_of(row, info, min_duration)
+    return BadAudio(index, file_name(row["audio"]), found.reason) if isinstance(found, Problem) else found
+
+
+def span_of(row: Mapping[str, Any], info: AudioInfo, min_duration: float = MIN_DURATION) -> tuple[int, float] | Problem:
+    """Length (samples at 16 kHz) and duration (s) of a row, or what is wrong with its `start` and `end` (s).
+
+    Args:
+        row: with `start` and `end`, where it is a piece of its file.
+        info: what the header of its file says.
+        min_duration: the shortest row that is accepted, in seconds.
+    """
     start = row.get("start") or 0.0
     end = info.duration if row.get("end") is None else row["end"]
     if not 0 <= start < end:
-        return BadAudio(index, file, f"start {start:g} s is not before end {end:g} s; mend the row")
+        return Problem("bad time", "", None, f"start {start:g} s is not before end {end:g} s; mend the row")
     if end > info.duration + END_TOLERANCE:
-        return BadAudio(index, file, f"end {end:g} s is beyond the file's {info.duration:.3f} s; mend the row")
+        beyond = f"end {end:g} s is beyond the file's {info.duration:.3f} s; mend the row"
+        return Problem("bad time", "", None, beyond)
     end = min(end, info.duration)
     if end - start < min_duration:
-        return BadAudio(index, file, f"{end - start:.4f} s long, at least {min_duration:g} s are wanted; leave it out")
+        short = f"{end - start:.4f} s long, at least {min_duration:g} s are wanted; leave it out"
+        return Problem("too short", "", None, short)
     last = samples_at(info) if end == info.duration else round(end * SAMPLE_RATE)
     return last - round(start * SAMPLE_RATE), end - start
 

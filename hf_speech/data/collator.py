@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..audio import SAMPLE_RATE, audio_info, read_audio
 from ..errors import InputError, list_some, lookup
-from .checks import MIN_SAMPLES, ON_BAD
-from .schema import file_name, require_column
+from .checks import MIN_SAMPLES
+from .problems import ON_BAD
+from .schema import channel_of, file_name, require_column
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class SpeechCollator:
     Args:
         feature_extractor: a `Wav2Vec2FeatureExtractor`: its rate, its padding, its normalisation over real samples.
         crop_seconds: longest clip; a random piece of a longer one is read. None: everything, as for evaluation.
-        channel: which channel (from 0), or "mean" of all.
+        channel: which channel (from 0), or "mean" of all; the column `channel` of a row stands above it.
         min_samples: the shortest clip in samples at the extractor's rate; by default one receptive field.
         on_bad: "raise" at a clip that can't be decoded, or "skip" it with a warning that names it.
 
@@ -34,8 +35,9 @@ class SpeechCollator:
         skipped: file name -> reason, of the clips that this process has left out.
 
     Shape:
-        rows [{audio, start?, end?, length?, duration?, labels?}] -> input_values (B, T) float32, attention_mask (B, T)
-        int64, 1 at real samples, labels (B,) int64 or float32, or (B, C) float32 where a row has a list
+        rows [{audio, start?, end?, channel?, length?, duration?, labels?}] -> input_values (B, T) float32,
+        attention_mask (B, T) int64, 1 at real samples, labels (B,) int64 or float32, or (B, C) float32 where a row has
+        a list
 
     Raises:
         InputError: a clip that is broken or too short, by file name; labels in some rows only; no clip left.
@@ -93,8 +95,9 @@ class SpeechCollator:
             InputError: broken, or under `min_samples`, by file name.
         """
         start, duration = self._crop(row)
+        channel: Any = channel_of(row, self.channel)
         samples = read_audio(
-            row["audio"], sample_rate=self.sample_rate, start=start, duration=duration, channel=self.channel
+            row["audio"], sample_rate=self.sample_rate, start=start, duration=duration, channel=channel
         )
         if len(samples) < self.min_samples:
             what = f"{len(samples)} samples at {start:g} s, the model needs {self.min_samples}"

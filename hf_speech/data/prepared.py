@@ -21,10 +21,11 @@ from datasets.packaged_modules.folder_based_builder.folder_based_builder import 
 from datasets.utils.file_utils import xopen
 
 from ..errors import InputError, one_line
+from .request import Request
 from .schema import Splits, StoredAudio, add_columns, renamed_columns
 
 
-def read_dataset(source: str, columns: dict[str, str], config_name: str | None, streaming: bool) -> Splits:
+def read_dataset(request: Request) -> Splits:
     """Rows from what `datasets` reads: a folder (Parquet, Arrow, save_to_disk) or a name on the Hub.
 
     ClassLabel columns become their names; their order is kept in `class_names`.
@@ -32,7 +33,8 @@ def read_dataset(source: str, columns: dict[str, str], config_name: str | None, 
     Raises:
         InputError: it can't be loaded (with the library's words), or has no audio column.
     """
-    loaded = _load(source, config_name, streaming)
+    source, columns, streaming = request.source, request.columns, request.streaming
+    loaded = _load(source, request.config_name, streaming)
     if "path" in columns and "audio" not in columns:
         columns = {**{k: v for k, v in columns.items() if k != "path"}, "audio": columns["path"]}
     splits: dict[str, Any] = {}

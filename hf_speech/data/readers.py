@@ -2,31 +2,35 @@
 
     folder   one class a sub-folder; train/, validation/, test/ above them make splits
     csv      a table with a path column (.csv, .tsv); a column `split` makes splits
+    kaldi    a folder with wav.scp, and beside it segments, utt2spk, spk2gender, utt2age, ...
+    label-list   a file of lines `path label`
+    labels-json  a file {"Train": {file: label or {label: votes}}, "Val": {}, "Test": {}}
     dataset  whatever `datasets` reads: Parquet folders, save_to_disk, the Hub (see prepared.py)
 
 The audio of a row is {"bytes", "path"} as it is stored (`Audio(decode=False)`), so torchcodec is not needed.
 """
 
-import csv
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Audio, Dataset, Features, Value
+from datasets import Dataset
 
 from ..errors import InputError, list_some, lookup, unknown_name
+from .kaldi import kaldi_rows
+from .label_files import label_list_rows, labels_json_rows
 from .prepared import map_columns, read_dataset
-from .schema import COLUMNS, Splits, near_miss, renamed_columns
+from .problems import Problems
+from .request import Request
+from .schema import Splits, near_miss
+from .stored import AUDIO_EXTENSIONS, rows_of, stored_rows
+from .tables import TABLES, metadata_table, read_csv
 
 logger = logging.getLogger(__name__)
 
-AUDIO_EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac"})
-TABLES = {".csv": ",", ".tsv": "\t"}
-PATH_COLUMNS = ("path", "file", "audio", "filename", "file_name")
 SPLIT_FOLDERS = frozenset({"train", "validation", "valid", "val", "dev", "eval", "test"})
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
@@ -39,6 +43,9 @@ def load_rows(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     streaming: bool = False,
+    audio_root: str | Path | None = None,
+    problems: Problems | None = None,
+    labels: list[str] | None = None,
 ) -> Splits:
     """The rows of a corpus, by split.
 
@@ -49,6 +56,9 @@ def load_rows(
         split: the one split to return; None returns all.
         columns: column of the schema -> what the source calls it, as {"speaker_id": "speaker"}.
         streaming: True gives `IterableDataset`s, which hold nothing in memory and know no length.
+        audio_root: the folder that relative paths in a table or list count from; None: that of the table or list.
+        problems: takes the lines that can't be used, missing files among them, instead of raising.
+        labels: the labels that a label file may hold; None: any.
 
     Returns:
         Split name -> rows; what has no splits of its own is "train". Class orders are in `.class_names`.
@@ -57,7 +67,14 @@ def load_rows(
         InputError: the source does not exist, can't be read, or lacks what a row needs.
     """
     name = reader or guess_reader(source)
-    splits = lookup(READERS, name, "reader")(str(source), dict(columns or {}), config_name, streaming)
+    read = lookup(READERS, name, "reader")
+    root = Path(audio_root).absolute() if audio_root is not None else None
+    found = problems if problems is not None else Problems()
+    # Without a list of problems, missing files are left to the check of the audio, which lists them all.
+    look = problems is not None
+    splits = read(Request(str(source), dict(columns or {}), config_name, streaming, root, found, look, labels))
+    if problems is None:
+        found.settle(str(source), option=None)
     if split is not None:
         if split not in splits:
             raise unknown_name(split, splits, f"split of {source}")
@@ -77,12 +94,19 @@ def guess_reader(source: str | Path) -> str:
     """
     path = Path(source)
     if path.is_file():
+        if path.suffix.lower() == ".json":
+            return "labels-json"
         if path.suffix.lower() not in TABLES:
-            raise InputError(f"{source}: neither .csv nor .tsv; for audio files give the folder of the class folders")
+            raise InputError(
+                f"{source}: neither .csv nor .tsv; for audio files give the folder of the class folders, for lines of "
+                "`path label` say --reader label-list"
+            )
         return "csv"
     if path.is_dir():
-        if _metadata_table(path) is not None:
+        if metadata_table(path) is not None:
             return "csv"
+        if (path / "wav.scp").is_file():
+            return "kaldi"
         return "folder" if _looks_like_classes(path) else "dataset"
     if path.suffix.lower() in TABLES or not HUB_NAME.fullmatch(str(source)):
         raise InputError(f"{source}: there is no such file or folder; give a folder, a .csv file, or a name on the Hub")
@@ -90,7 +114,7 @@ def guess_reader(source: str | Path) -> str:
 
 
 def _warn_of_near_misses(source: str | Path, splits: Splits) -> None:
-    names = next(iter(splits.values())).column_names or []
+    names = next((rows.column_names for rows in splits.values()), None) or []
     for name in names:
         meant = near_miss(name)
         if meant and meant not in names:
@@ -145,22 +169,23 @@ def _split_folders(folder: Path) -> list[Path]:
 def _looks_like_classes(folder: Path) -> bool:
     subs = _sub_folders(folder)
     # A table inside a split's folder is the Hub's audio folder: its labels are in the table.
-    return not any(map(_metadata_table, subs)) and any(_is_audio(path) for sub in subs for path in _files(sub))
+    return not any(map(metadata_table, subs)) and any(_is_audio(path) for sub in subs for path in _files(sub))
 
 
-def read_folder(source: str, columns: dict[str, str], config_name: str | None, streaming: bool) -> Splits:
+def read_folder(request: Request) -> Splits:
     """Rows from class folders: `label` is the sub-folder's name; files are looked for at any depth, in sorted order.
 
     Raises:
         InputError: no such folder, no class folders, a class without audio, or audio outside the class folders.
     """
+    source = request.source
     folder = Path(source).absolute()
     if not folder.is_dir():
         raise InputError(f"{source}: there is no such folder; give one with a sub-folder of audio files for each class")
-    if config_name:
-        raise InputError(f"{source}: class folders have no configurations; leave {config_name!r} out")
+    if request.config_name:
+        raise InputError(f"{source}: class folders have no configurations; leave {request.config_name!r} out")
     parts = {part.name: part for part in _split_folders(folder)} or {"train": folder}
-    return Splits({name: map_columns(_class_rows(part), columns, source) for name, part in parts.items()})
+    return Splits({name: map_columns(_class_rows(part), request.columns, source) for name, part in parts.items()})
 
 
 def _class_rows(folder: Path) -> Dataset:
@@ -184,115 +209,44 @@ def _class_rows(folder: Path) -> Dataset:
     if ignored:
         kinds = list_some([f"{count} {kind}" for kind, count in sorted(ignored.items())])
         logger.info("%s: %d files are not audio and were left out (%s)", folder, ignored.total(), kinds)
-    return _stored({"audio": paths, "label": labels})
+    return stored_rows({"audio": paths, "label": labels})
 
 
-def _stored(cells: Mapping[str, list[Any]]) -> Dataset:
-    """Rows from columns of cells, audio given as paths; only numbers of the schema are not text."""
-    features = Features({name: Value("float64" if _is_number(name) else "string") for name in cells})
-    return Dataset.from_dict(dict(cells), features=features).cast_column("audio", Audio(decode=False))
+# --- lists of files ---------------------------------------------------------------------------------------------------
 
 
-def _is_number(name: str) -> bool:
-    return name in COLUMNS and COLUMNS[name].kind == "number"
+def read_kaldi(request: Request) -> Splits:
+    """Rows from a Kaldi data folder, see `kaldi_rows`."""
+    return _listed(request, {"train": kaldi_rows(Path(request.source).absolute(), request.problems)})
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+def read_label_list(request: Request) -> Splits:
+    """Rows from a file of lines `path label`, see `label_list_rows`."""
+    return _listed(request, label_list_rows(Path(request.source).absolute(), request.audio_root, request.problems))
 
 
-def _metadata_table(folder: Path) -> Path | None:
-    """The table of a folder laid out for the Hub (`metadata.csv` beside the audio), if there is one."""
-    tables = [folder / f"metadata{suffix}" for suffix in TABLES]
-    return next((table for table in tables if table.is_file()), None)
+def read_labels_json(request: Request) -> Splits:
+    """Rows from the label file of a fold, see `labels_json_rows`."""
+    source = Path(request.source).absolute()
+    return _listed(request, labels_json_rows(source, request.audio_root, request.problems, request.labels))
 
 
-def read_csv(source: str, columns: dict[str, str], config_name: str | None, streaming: bool) -> Splits:
-    """Rows from a .csv or .tsv file in UTF-8, or from a folder with `metadata.csv`.
-
-    A path (columns["path"], or the first of PATH_COLUMNS that is there) counts from the folder of the table where it is
-    not absolute. `age`, `start`, `end`, `duration` are numbers, everything else is text; an empty cell is None.
-
-    Raises:
-        InputError: no such file, not a table, no path, an unreadable number (with file and line), a missing column.
-    """
-    path = Path(source).absolute()
-    table = _metadata_table(path) if path.is_dir() else path
-    if table is None or not table.is_file():
-        raise InputError(f"{source}: there is no such file; give a .csv or .tsv file with a path column")
-    if config_name:
-        raise InputError(f"{source}: a table has no configurations; leave {config_name!r} out")
-    header, records = _table_records(table)
-    names = _schema_names(table, header, columns)
-    cells: dict[str, list[Any]] = {name: [] for name in names.values()}
-    for line, record in records:
-        for column, name in names.items():
-            cells[name].append(_cell(table, line, name, record[column].strip()))
-    splits = cells.pop("split", ["train"] * len(records))
-    for (line, _), value in zip(records, splits, strict=True):
-        if value is None:
-            raise InputError(f"{table}, line {line}: the column 'split' is empty; write train, validation or test")
-    rows = _stored(cells)
-    order = list(dict.fromkeys(splits))
-    if len(order) == 1:
-        return Splits({order[0]: rows})
-    return Splits({name: rows.select([i for i, value in enumerate(splits) if value == name]) for name in order})
+def _listed(request: Request, splits: Mapping[str, list[dict[str, Any]]]) -> Splits:
+    if request.config_name:
+        raise InputError(f"{request.source}: a list has no configurations; leave {request.config_name!r} out")
+    rows = {
+        name: map_columns(rows_of(found), request.columns, request.source) for name, found in splits.items() if found
+    }
+    if not rows and not len(request.problems):
+        raise InputError(f"{request.source}: no rows in it; give a file or folder with one a line")
+    return Splits(rows)
 
 
-def _table_records(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and each record with the line it ends on."""
-    delimiter = TABLES.get(table.suffix.lower(), ",")
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            header = [name.strip() for name in next(reader, [])]
-            lines = [(reader.line_num, fields) for fields in reader if fields]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{table}: not UTF-8 at byte {error.start}; save the table as UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{table}: not a readable table ({error})") from error
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InputError(f"{table}: the column {twice[0]!r} stands twice in the header; rename one")
-    for line, fields in lines:
-        if len(fields) != len(header):
-            raise InputError(f"{table}, line {line}: {len(fields)} fields, the header has {len(header)}; quote commas")
-    if not lines:
-        raise InputError(f"{table}: no rows; the first line is the header, each further line a recording")
-    return header, [(line, dict(zip(header, fields, strict=True))) for line, fields in lines]
-
-
-def _schema_names(table: Path, header: list[str], columns: dict[str, str]) -> dict[str, str]:
-    """Column of the table -> column of the row; the path column becomes `audio`."""
-    columns = dict(columns)
-    path = columns.pop("path", None) or columns.pop("audio", None)
-    path = path or next((name for name in PATH_COLUMNS if name in header), None)
-    if path is None:
-        raise InputError(f"{table}: no path column; columns: {', '.join(header)}; map one of them: columns path=NAME")
-    return renamed_columns(header, {**columns, "audio": path}, str(table))
-
-
-def _cell(table: Path, line: int, name: str, text: str) -> Any:
-    if name == "audio":
-        if not text:
-            raise InputError(f"{table}, line {line}: the path is empty; fill it in, or remove the line")
-        return str(table.parent / text)
-    if not text:
-        return None
-    return _number(table, line, name, text) if _is_number(name) else text
-
-
-def _number(table: Path, line: int, name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{table}, line {line}: {name!r} must be a number, not {text!r}; leave it empty where unknown")
-    return number
-
-
-READERS: dict[str, Callable[[str, dict[str, str], str | None, bool], Splits]] = {
+READERS: dict[str, Callable[[Request], Splits]] = {
     "folder": read_folder,
     "csv": read_csv,
+    "kaldi": read_kaldi,
+    "label-list": read_label_list,
+    "labels-json": read_labels_json,
     "dataset": read_dataset,
 }

@@ -32,11 +32,15 @@ class Column:
 
 
 COLUMNS = {
+    "id": Column("text", "name of the row, unique in the data set"),
     "audio": Column("audio", "the recording: {bytes, path}; bytes None where the path is to be opened"),
     "duration": Column("number", "seconds of audio in the row, from the file's header"),
     "length": Column("count", "samples of the row at 16 kHz, from the file's header, never by decoding"),
     "start": Column("number", "where the row begins inside the recording, in seconds; none: at its beginning"),
     "end": Column("number", "where the row ends inside the recording, in seconds; none: at its end"),
+    "channel": Column("count", "channel of the file (from 0) that is the row; none: the run's"),
+    "segment_start": Column("number", "where embedded audio was cut from its recording, in seconds"),
+    "segment_end": Column("number", "to where it was cut; none: to the recording's end"),
     "speaker_id": Column("text", "who speaks"),
     "recording_id": Column("text", "the recording (video, call, meeting) the row was cut from"),
     "session_id": Column("text", "the recording session"),
@@ -46,6 +50,7 @@ COLUMNS = {
     "gender": Column("text", "gender of the speaker"),
     "language": Column("text", "language spoken"),
     "text": Column("text", "what is said"),
+    "overlap": Column("number", "seconds of the row during which another speaker talks as well"),
     "fold": Column("text", "the cross-validation fold"),
     "split": Column("text", "train, validation or test; a reader turns it into splits"),
     "labels": Column("count", "made by `encode_target`: class number, or the value of a regression"),
@@ -163,6 +168,18 @@ def as_text(value: object) -> str | None:
     return str(value).strip() or None
 
 
+def channel_of(row: Mapping[str, Any], default: int | str) -> int | str:
+    """The channel to read of a row: its own, where it has one, else the run's.
+
+    >>> channel_of({"channel": 1}, "mean"), channel_of({"channel": None}, "mean"), channel_of({}, 0)
+    (1, 'mean', 0)
+    """
+    text = as_text(row.get("channel"))  # a number that lay in a table as text, or as a float beside empty cells
+    if text is None:
+        return default
+    return int(text) if text.isdecimal() else text
+
+
 def column_texts(rows: Dataset, name: str) -> list[str | None]:
     """Every cell of a column by `as_text`, in row order."""
     return [as_text(value) for value in rows[name]]
@@ -221,3 +238,15 @@ def add_columns(rows: Dataset, columns: Mapping[str, Sequence[Any] | pa.Array]) 
     table = update_metadata_with_features(table, info.features)
     fingerprint = Hasher.hash([rows._fingerprint, {name: values.to_pylist() for name, values in new.items()}])
     return Dataset(table, info=info, split=rows.split, indices_table=rows._indices, fingerprint=fingerprint)
+
+
+def media_fragment(start: float | None, end: float | None) -> str:
+    """A piece of a file, in seconds, as the W3C's Media Fragments write it; "" for all of it.
+
+    >>> media_fragment(0.5, 2.0), media_fragment(3600.123, None), media_fragment(None, None)
+    ('#t=0.5,2', '#t=3600.123,', '')
+    """
+    if start is None and end is None:
+        return ""
+    # Ten digits: samples of hours of sound are told apart, and rounding in the last bits is not.
+    return f"#t={start or 0:.10g},{'' if end is None else f'{end:.10g}'}"

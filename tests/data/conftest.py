@@ -12,12 +12,6 @@ from hf_speech.testing import write_fake_corpus
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """metadata.csv of 4 speakers x 6 clips of 0.6 to 1.4 s, classes low and high."""
-    return write_fake_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_fake_corpus(tmp_path_factory.mktemp("folders"), layout="folder", speakers=2, per_speaker=2)
 

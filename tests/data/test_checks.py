@@ -114,3 +114,14 @@ def test_wrong_words_and_streams_are_refused(corpus: Path) -> None:
         check_rows(rows_of("a.wav"), on_bad="drop")
     with pytest.raises(InputError, match="streamed rows"):
         check_rows(load_rows(corpus, streaming=True)["train"])
+
+
+def test_a_row_s_own_channel_is_the_one_that_must_be_there(write_tone: Writer) -> None:
+    two, one = write_tone("two.wav", channels=2), write_tone("one.wav")
+    rows, bad = check_rows(rows_of(two, two, one, channel=[1, 0, None]), channel=0)
+    assert len(rows) == 3 and not bad
+    # The same file twice: looked at once, judged by each row's channel.
+    with pytest.raises(InputError, match=r"2 of 4 rows .*row 1, .*two.wav: no channel 2, .*row 3, .*one.wav: no chan"):
+        check_rows(rows_of(two, two, one, one, channel=[1, 2, None, 1]))
+    with pytest.raises(InputError, match="row 2, .*one.wav: no channel 1, it has 1"):
+        check_rows(rows_of(two, two, one, channel=[0, 1, None]), channel=1)

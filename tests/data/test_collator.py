@@ -101,6 +101,17 @@ def test_a_channel_is_read(tmp_path: Path, plain: Wav2Vec2FeatureExtractor) -> N
         torch.testing.assert_close(values, torch.full((1, 1000), level))
 
 
+def test_a_row_s_own_channel_stands_above_the_run_s(tmp_path: Path, plain: Wav2Vec2FeatureExtractor) -> None:
+    sf.write(tmp_path / "two.wav", np.tile([[0.25, -0.5]], (1000, 1)), 16_000)
+    own = [1, None, 0, "1", 1.0]  # a table may hold it as text, or as a float beside empty cells
+    rows = [row(tmp_path / "two.wav", channel=channel) for channel in own]
+    for run, level in ((0, 0.25), ("mean", -0.125)):
+        values = SpeechCollator(plain, channel=run)(rows)["input_values"]
+        torch.testing.assert_close(values[:, 0], torch.tensor([-0.5, level, 0.25, -0.5, -0.5]))
+    with pytest.raises(InputError, match="two.wav: no channel 2, it has 2"):
+        SpeechCollator(plain)([row(tmp_path / "two.wav", channel=2)])
+
+
 def test_labels_keep_their_kind(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
     def labels(*values: object) -> torch.Tensor:
         return SpeechCollator(plain)([row(ramp, labels=value) for value in values])["labels"]

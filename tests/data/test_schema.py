@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from datasets import Audio, Dataset
 
-from hf_speech.data.schema import COLUMNS, add_columns, as_text, audio_paths, near_miss, require_column
+from hf_speech.data.schema import COLUMNS, add_columns, as_text, audio_paths, channel_of, near_miss, require_column
 from hf_speech.errors import InputError
 
 
@@ -58,3 +58,11 @@ def test_audio_paths_of_selected_embedded_rows(embedded: Dataset) -> None:
 
 def test_cells_as_text() -> None:
     assert [as_text(v) for v in (1.5, float("nan"), True, Path("a"))] == ["1.5", None, "True", "a"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "channel"),
+    [(1, 1), (0, 0), (None, "mean"), ("", "mean"), ("1", 1), (1.0, 1), (float("nan"), "mean"), ("left", "left")],
+)
+def test_the_channel_of_a_row(cell: object, channel: int | str) -> None:
+    assert channel_of({"channel": cell}, "mean") == channel
