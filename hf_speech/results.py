@@ -9,7 +9,9 @@ The form (a key that is not listed here is kept and not read):
     data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
                splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed);
-               split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target
+               split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target;
+               overlaps (may be left out): [{between: [split, split], what: column, "file" or "content", count: in both,
+               of: [in the first, in the second], examples: [...]}, ...], those that were found; null: not looked for
     metrics    [{name, value, low, high, unit, interval_unit, dataset, split, n, fingerprint}, ...], low and high the
                ends of the 95 % interval (see metrics/), n the items, fingerprint those items
     confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions; null in a regression
@@ -19,7 +21,6 @@ The form (a key that is not listed here is kept and not read):
 What is not known is null, and so is a number that is not defined (not a number, infinite): JSON has neither.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -33,6 +34,7 @@ from typing import Any
 
 from .errors import InputError
 from .files import replacing
+from .fingerprint import fingerprint
 
 FILE_NAME = "results.json"
 LIBRARIES = ("hf_speech", "torch", "transformers", "datasets", "accelerate", "numpy")
@@ -80,6 +82,13 @@ _SPLIT: dict[str, tuple[type, ...]] = {
     "speakers": (int, type(None)),
     "seconds": (int, float, type(None)),
     "labels": (dict, type(None)),
+}
+_OVERLAP: dict[str, tuple[type, ...]] = {
+    "between": (list,),
+    "what": (str,),
+    "count": (int,),
+    "of": (list,),
+    "examples": (list,),
 }
 _METRIC: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -156,6 +165,10 @@ def validate(content: Any, where: str = FILE_NAME) -> None:
         _check_fields(content["data"], {"unit": (str,)}, f"{where}: data")
     for name, split in content["data"]["splits"].items():
         _check_fields(split, _SPLIT, f"{where}: data.splits.{name}")
+    if "overlaps" in content["data"]:
+        _check_fields(content["data"], {"overlaps": (list, type(None))}, f"{where}: data")
+    for i, overlap in enumerate(content["data"].get("overlaps") or ()):
+        _check_overlap(overlap, f"{where}: data.overlaps[{i}]")
     for i, metric in enumerate(content["metrics"]):
         _check_metric(metric, f"{where}: metrics[{i}]")
     if content["confusion"] is not None:
@@ -212,17 +225,6 @@ def metric_rows(
     return [plain(number) | source for number in numbers]
 
 
-def fingerprint(ids: Iterable[str]) -> str:
-    """Sixteen hexadecimal digits that two runs share exactly if they measured the same items, in whatever order.
-
-    The start of the SHA-256 of the sorted ids, a line each: what `LC_ALL=C sort ids.txt | sha256sum` prints.
-
-    >>> fingerprint(["b.wav", "a.wav"]) == fingerprint(["a.wav", "b.wav"])
-    True
-    """
-    return hashlib.sha256("".join(f"{item}\n" for item in sorted(ids)).encode()).hexdigest()[:16]
-
-
 def device_name(device: str | None = None) -> str:
     """The device in words, such as "NVIDIA H100" or "CPU (Intel Xeon, 2 threads)".
 
@@ -274,6 +276,15 @@ def _check_metric(metric: Any, where: str) -> None:
         raise InputError(f"{where}.low is {low}, above high, {high}; exchange them")
     if metric["interval_unit"] not in ("speaker", "utterance"):
         raise InputError(f"{where}.interval_unit is {metric['interval_unit']!r}; valid: speaker, utterance")
+
+
+def _check_overlap(overlap: Any, where: str) -> None:
+    _check_fields(overlap, _OVERLAP, where)
+    for name in ("between", "of"):
+        if len(overlap[name]) != 2:
+            raise InputError(
+                f"{where}.{name} has {len(overlap[name])} entries; it must have one for each of two splits"
+            )
 
 
 def _check_confusion(confusion: Any, where: str) -> None:

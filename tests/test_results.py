@@ -70,6 +70,9 @@ def example() -> dict:
             "split_rule": {"validation": "speaker_id=03", "test": "speaker_id=08|09"},
             "left_out": [{"file": "03a01Fa.wav", "reason": "no samples"}],
             "unlabelled": 5,
+            "overlaps": [
+                {"between": ["train", "test"], "what": "session_id", "count": 2, "of": [9, 3], "examples": ["a", "b"]}
+            ],
         },
         "metrics": [
             {
@@ -136,7 +139,8 @@ def test_nan_and_the_infinities_become_null_and_numpy_becomes_python(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "keys", [(s, k) for s, fields in example().items() if isinstance(fields, dict) for k in fields]
+    "keys",
+    [(s, k) for s, fields in example().items() if isinstance(fields, dict) for k in fields if k != "overlaps"],
 )
 def test_a_missing_field_is_named(keys: tuple[str, str]) -> None:
     content = example()
@@ -177,6 +181,9 @@ def _change(change: str, value: object) -> dict:
         ("model.parameters", True, r"model\.parameters is True; it must be a whole number"),
         ("data.synthetic", 0, r"data\.synthetic is 0; it must be a bool"),
         ("data.splits.test", {"utterances": 3}, r"data\.splits\.test has no 'speakers'"),
+        ("data.overlaps", 3, r"data\.overlaps is 3; it must be a list or null"),
+        ("data.overlaps.0", {"between": ["train", "test"]}, r"data\.overlaps\[0\] has no 'what'"),
+        ("data.overlaps.0.of", [9], r"data\.overlaps\[0\]\.of has 1 entries; it must have one for each of two splits"),
         ("model.problem_type", "regression", r"data has no 'unit'"),
         ("confusion.counts", [[1, 2, 3], [4, 5, 6]], r"confusion\.counts must be 3 rows of 3"),
         ("run", [], r"run is \[\]; it must be an object"),
@@ -190,6 +197,14 @@ def test_what_lacks_the_form_is_refused_and_not_written(
         Results(**content).write(tmp_path)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("overlaps", [[], None])
+def test_overlaps_may_be_none_not_looked_for_or_left_out(overlaps: list | None) -> None:
+    content = _change("data.overlaps", overlaps)
+    validate(content)
+    del content["data"]["overlaps"]
+    validate(content)
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ The bounds below are judgements: where speakers or utterances are so few that a 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..data.audit import in_words
+
 Facts = Mapping[str, Any]
 
 FEW_SPEAKERS = 30
@@ -36,7 +38,13 @@ _OF_TARGET = {
 
 def caveats(results: Facts) -> list[str]:
     """The lines, most weighty first; never none, as no test is of everything."""
-    return [*_of_the_data(results), *_of_the_measure(results), *_OF_TARGET.get(results["data"]["target"], ()), _USE]
+    return [
+        *_of_the_data(results),
+        *_of_the_splits(results),
+        *_of_the_measure(results),
+        *_OF_TARGET.get(results["data"]["target"], ()),
+        _USE,
+    ]
 
 
 _USE = (
@@ -68,6 +76,27 @@ def _of_the_data(results: Facts) -> Iterator[str]:
         yield "The language of the training data is not recorded."
     if model["problem_type"] == "regression":
         yield "It can answer with values outside the range of its training labels."
+
+
+# What two splits have in common -> what follows, where the first of them is training.
+_HEARD = {
+    "speaker_id": "on voices that it has not heard it may do worse",
+    "session_id": "it may know their rooms and microphones, and do worse on others",
+    "recording_id": "it may know their rooms and microphones, and do worse on others",
+    "file": "it has heard them in training, so the numbers are too good",
+    "content": "it has heard them in training, so the numbers are too good",
+}
+
+
+def _of_the_splits(results: Facts) -> Iterator[str]:
+    data = results["data"]
+    overlaps = data.get("overlaps", ())
+    if overlaps is None and "train" in data["splits"]:
+        yield "Whether the splits have speakers or recordings in common was not looked at, as the data were streamed."
+    for overlap in overlaps or ():
+        training = overlap["between"][0] == "train"
+        follows = _HEARD.get(overlap["what"]) if training else "what was chosen by the one is not new to the other"
+        yield in_words(overlap) + (f": {follows}." if follows else ".")
 
 
 def _of_the_measure(results: Facts) -> Iterator[str]:

@@ -74,6 +74,7 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
             for bad in found
         ],
         "unlabelled": rows.unlabelled,
+        "overlaps": rows.overlaps,
     }
 
 

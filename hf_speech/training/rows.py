@@ -9,11 +9,12 @@ from datasets import Dataset, IterableDataset
 from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio, check_rows
 from ..data.readers import load_rows
-from ..data.schema import Splits, add_columns, audio_paths
+from ..data.schema import Splits, add_columns, audio_paths, column_texts, media_fragment
 from ..data.splits import split_rows
 from ..data.targets import encode_stream, encode_target
 from ..errors import InputError
 from .arguments import DataArguments
+from .audit import check_splits, source_splits
 
 STREAM_BUFFER = 1_000  # rows of a stream that are held to draw the next one from
 
@@ -27,12 +28,14 @@ class RunRows:
         names: label names in order; None for regression.
         unlabelled: rows that were left out for want of a label.
         bad: rows that were left out for their audio, by split.
+        overlaps: what two splits have in common, see `data.audit.overlaps`; None: not looked at.
     """
 
     splits: dict[str, Any]
     names: list[str] | None
     unlabelled: int
     bad: dict[str, list[BadAudio]]
+    overlaps: list[dict[str, Any]] | None = None
 
     @property
     def streams(self) -> bool:
@@ -69,18 +72,20 @@ def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float)
         min_seconds: the shortest usable waveform.
 
     Raises:
-        InputError: no data set, a missing column, an unknown label, a rule that takes nothing, files that can't be
-            used (all of them are listed).
+        InputError: no data set, a missing column, an unknown label, a rule that takes nothing, a speaker in two splits
+            where that is not wanted, files that can't be used (all of them are listed).
     """
     if arguments.dataset is None:
         raise InputError("no data: give --dataset, a folder with a sub-folder a class, a csv, or a name on the Hub")
     if arguments.streaming:
+        if arguments.speaker_independent:
+            raise InputError("speaker_independent can't be checked on a stream: leave it out, or streaming")
         return _read_stream(arguments, regression, min_seconds)
-    splits = load_rows(
+    loaded = load_rows(
         arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
     )
     splits = split_rows(
-        splits,
+        loaded,
         validation=arguments.validation,
         test=arguments.test,
         # Speakers who are to be told apart can't be on one side only.
@@ -91,8 +96,9 @@ def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float)
     labelled, names, unlabelled = encode_target(
         splits, arguments.target, labels=arguments.labels, regression=regression
     )
+    overlaps = check_splits(labelled, source_splits(splits, loaded), arguments)
     checked, bad = _check(labelled, arguments, min_seconds)
-    return RunRows(checked, names, unlabelled, bad)
+    return RunRows(checked, names, unlabelled, bad, overlaps)
 
 
 def _check(
@@ -143,7 +149,14 @@ def _read_stream(arguments: DataArguments, regression: bool, min_seconds: float)
 
 
 def item_ids(rows: Dataset, root: str | None) -> list[str]:
-    """A name an utterance that does not hang on where the data lies: path beneath the data set, and the cut."""
+    """A name an utterance that does not hang on where the data lies.
+
+    The column `id` where every row has one of its own, else the path beneath the data set, and the cut.
+    """
+    if "id" in rows.column_names:
+        named = [name for name in column_texts(rows, "id") if name is not None]
+        if len(set(named)) == len(rows):
+            return named
     folder = Path(root).absolute() if root else None
     folder = folder.parent if folder is not None and folder.is_file() else folder
     ids = []
@@ -153,9 +166,4 @@ def item_ids(rows: Dataset, root: str | None) -> list[str]:
             name = Path(name).relative_to(folder).as_posix()
         ids.append(name)
     starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-    return [name + _cut(start, end) for name, start, end in zip(ids, starts, ends, strict=True)]
-
-
-def _cut(start: float | None, end: float | None) -> str:
-    """A piece of a file, in seconds, as the W3C's Media Fragments write it: "#t=0.5,2"."""
-    return "" if start is None and end is None else f"#t={start or 0:g},{'' if end is None else f'{end:g}'}"
+    return [name + media_fragment(start, end) for name, start, end in zip(ids, starts, ends, strict=True)]

@@ -168,6 +168,38 @@ def test_targets_have_their_caveats() -> None:
     assert "feels" not in card
 
 
+@pytest.mark.parametrize(
+    ("between", "what", "said"),
+    [
+        (
+            ["train", "test"],
+            "speaker_id",
+            "3 of the 4 speakers in test are in train as well: on voices that it has not",
+        ),
+        (["train", "test"], "recording_id", "3 of the 4 recordings in test are in train as well: it may know their ro"),
+        (["train", "test"], "content", "3 of the 4 clips in test are in train as well: it has heard them in training"),
+        (["train", "test"], "file", "3 of the 4 files in test are in train as well: it has heard them in training"),
+        (["validation", "test"], "speaker_id", "3 of the 4 speakers in test are in validation as well: what was cho"),
+        (["train", "test"], "tape", "3 of the 4 tape in test are in train as well."),
+    ],
+)
+def test_what_splits_have_in_common_is_a_limit(between: list[str], what: str, said: str) -> None:
+    content = example()
+    content["data"]["overlaps"] = [{"between": between, "what": what, "count": 3, "of": [9, 4], "examples": ["a"]}]
+    limits = render_card(content).partition("## Limits")[2]
+    assert f"- {said}" in limits and limits.count("as well") == 1
+
+
+def test_splits_that_were_not_compared_are_told_of() -> None:
+    content = example()
+    content["data"]["overlaps"] = None
+    assert "Whether the splits have speakers or recordings in common was not looked at" in render_card(content)
+    for told in ([], ...):
+        content["data"] = {name: value for name, value in content["data"].items() if name != "overlaps"}
+        content["data"] |= {} if told is ... else {"overlaps": told}
+        assert "in common" not in render_card(content) and "as well" not in render_card(content)
+
+
 def test_degenerate_intervals_are_explained() -> None:
     content = example()
     content["metrics"][0] |= {"value": 1.0, "low": 1.0, "high": 1.0}
