@@ -29,6 +29,7 @@ __all__ = [
     "audio_info",
     "check_audio",
     "conv_frames",
+    "encode_audio",
     "frame_times",
     "hop",
     "read_audio",
@@ -188,19 +189,37 @@ def write_audio(path: str | os.PathLike[str], waveform: np.ndarray, sample_rate:
         raise InputError(f"{path}: can't write {path.suffix or 'a file without suffix'}; valid: {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    content = encode_audio(waveform, sample_rate, WRITERS[path.suffix.lower()], str(path))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_audio(waveform: np.ndarray, sample_rate: int, format: str = "FLAC", name: str = "<array>") -> bytes:
+    """The bytes of a 16-bit wav or flac file of mono sound; scale as in `write_audio`.
+
+    Args:
+        waveform: (samples,) float in [-1, 1].
+        sample_rate: samples per second.
+        format: "FLAC" or "WAV".
+        name: what messages call the waveform.
+
+    Raises:
+        InputError: another shape, NaN or infinite, or values that would be clipped.
+    """
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-        raise InputError(f"{path}: an array {samples.shape} {samples.dtype} was given; give (samples,) of floats")
+        raise InputError(f"{name}: an array {samples.shape} {samples.dtype} was given; give (samples,) of floats")
     if not np.isfinite(samples).all():
         raise InputError(
-            f"{path}: sample {np.argmin(np.isfinite(samples))} is NaN or infinite; mend the waveform first"
+            f"{name}: sample {np.argmin(np.isfinite(samples))} is NaN or infinite; mend the waveform first"
         )
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1:
-        raise InputError(f"{path}: the peak is {peak:.3f} and would be clipped; scale the waveform into [-1, 1]")
+        raise InputError(f"{name}: the peak is {peak:.3f} and would be clipped; scale the waveform into [-1, 1]")
     whole_numbers = np.minimum(np.round(samples.astype(np.float64) * 32_768), 32_767).astype(np.int16)
-    with replacing(path) as temporary:
-        sf.write(temporary, whole_numbers, sample_rate, format=WRITERS[path.suffix.lower()], subtype="PCM_16")
+    file = io.BytesIO()
+    sf.write(file, whole_numbers, sample_rate, format=format, subtype="PCM_16")
+    return file.getvalue()
 
 
 def _read_crop(

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import EXIT_FAULT, EXIT_INPUT, EXIT_OK, InputError
 
@@ -57,6 +57,16 @@ _FIELD_COMMANDS = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
     "train": {"--fields"},
     "evaluate": {"--split", "--output-dir", "--overwrite"},
+    "prepare": {
+        "--data-dir",
+        "--output-dir",
+        "--config-name",
+        "--shard-size",
+        "--num-workers",
+        "--overwrite",
+        "--dry-run",
+        "--fields",
+    },
 }
 
 
@@ -65,9 +75,11 @@ def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
     own = _FIELD_COMMANDS.get(words[0] if words else "")
     if own is None:
         return words, []
-    from .training.arguments import boolean_fields
+    switches = set()
+    if words[0] != "prepare":
+        from .training.arguments import boolean_fields
 
-    switches = boolean_fields()
+        switches = boolean_fields()
     kept, fields = words[:1], []
     rest = words[1:]
     while rest:
@@ -103,6 +115,23 @@ def _parser() -> argparse.ArgumentParser:
     quickstart.add_argument("--output-dir", default="quickstart-model", help="folder of the model (%(default)s)")
     quickstart.add_argument("--data-dir", help="a folder with a sub-folder a class, or a csv; none: the shipped voices")
     quickstart.add_argument("--overwrite", action="store_true", help="replace a finished model")
+
+    prepare = _command(commands, "prepare", _prepare, "write a corpus as Parquet that load_dataset reads",
+                       "hf-speech prepare voxceleb --data-dir VoxCeleb --output-dir vox2-tiny --config-name tiny_few\n"
+                       "hf-speech prepare iemocap --data-dir IEMOCAP_full_release --output-dir iemocap --fold 1\n"
+                       "hf-speech prepare aishell4 --data-dir AISHELL-4 --output-dir meetings --overlap drop\n"
+                       "hf-speech prepare kaldi --data-dir data/train --output-dir mine --test 0.1\n"
+                       "hf-speech prepare iemocap --fields")  # fmt: skip
+    prepare.add_argument("corpus", metavar="CORPUS", help="voxceleb, iemocap, aishell4, folder, csv, kaldi, "
+                         "label-list or labels-json")  # fmt: skip
+    prepare.add_argument("--data-dir", help="where the corpus lies")
+    prepare.add_argument("--output-dir", help="folder of the Parquet files, README.md and audit.json")
+    prepare.add_argument("--config-name", help="which configuration of the corpus")
+    prepare.add_argument("--shard-size", default="500MB", help="size that no Parquet file exceeds (%(default)s)")
+    prepare.add_argument("--num-workers", type=int, help="processes that read headers (one a core, at most 8)")
+    prepare.add_argument("--overwrite", action="store_true", help="replace an earlier result")
+    prepare.add_argument("--dry-run", action="store_true", help="look at everything, say what would be written, stop")
+    prepare.add_argument("--fields", action="store_true", help="list the configurations and options of the corpus")
 
     train = _command(commands, "train", _train, "train a model as a YAML file says",
                      "hf-speech train train.yaml --output-dir runs/emotion\n"
@@ -151,8 +180,11 @@ def _command(
 ) -> argparse.ArgumentParser:
     """A sub-command with its words of help."""
     shown = "\n".join(f"  {line}" for line in examples.splitlines())
-    fields = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
-    note = fields if name in _FIELD_COMMANDS else ""
+    note = ""
+    if name == "prepare":
+        note = "\nEach corpus has options of its own: `hf-speech prepare CORPUS --fields` lists them."
+    elif name in _FIELD_COMMANDS:
+        note = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
     command = commands.add_parser(
         name,
         help=does,
@@ -177,15 +209,43 @@ class _Version(argparse.Action):
 
 
 def _quickstart(options: argparse.Namespace, fields: list[str]) -> int:
-    from .training.arguments import parse_flags
+    from .fields import parse_flags
     from .training.quickstart import quickstart
 
     print(quickstart(options.output_dir, options.data_dir, parse_flags(fields), overwrite=options.overwrite))
     return EXIT_OK
 
 
+def _prepare(options: argparse.Namespace, fields: list[str]) -> int:
+    from .corpora.options import builder_of, describe_options, fit_options
+    from .corpora.prepare import look, prepare
+    from .corpora.shards import parse_size
+    from .data.audit import describe
+    from .fields import parse_flags
+
+    if options.fields:
+        print(describe_options(options.corpus))
+        return EXIT_OK
+    kind, card = builder_of(options.corpus)
+    given = fit_options(kind, parse_flags(fields))
+    if options.data_dir is None:
+        raise InputError("give --data-dir, the folder where the corpus lies")
+    how: dict[str, Any] = {"config_name": options.config_name, "workers": options.num_workers}
+    if options.dry_run:
+        audit = look(kind, options.corpus, options.data_dir, given, **how)
+    elif options.output_dir is None:
+        raise InputError("give --output-dir, the folder to write to, or --dry-run")
+    else:
+        how |= {"shard_size": parse_size(options.shard_size), "overwrite": options.overwrite, "card": card}
+        audit = prepare(kind, options.corpus, options.data_dir, options.output_dir, given, **how)
+        print(f"{options.output_dir}:")
+    print("\n".join(f"  {line}" for line in describe(audit)))
+    return EXIT_OK
+
+
 def _train(options: argparse.Namespace, fields: list[str]) -> int:
-    from .training.arguments import describe_fields, parse_flags, read_config
+    from .fields import parse_flags
+    from .training.arguments import describe_fields, read_config
 
     if options.fields:
         print(describe_fields())
@@ -200,7 +260,7 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
-    from .training.arguments import parse_flags
+    from .fields import parse_flags
     from .training.measure import measure
     from .training.run import summary
 

@@ -1,0 +1,51 @@
+"""The headers of many files, read in other processes: a module of its own so that these start with little in memory."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..audio import AudioInfo, audio_info
+from ..data.problems import Problems
+from ..errors import InputError, one_line
+from .places import Member, open_place
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of some files say.
+
+    Attributes:
+        samples: of each file, a channel.
+        rates: samples per second of each file; 0 where it can't be used.
+        problems: why not.
+    """
+
+    samples: list[int]
+    rates: list[int]
+    problems: Problems
+
+
+def read_headers(places: Sequence[str | Member]) -> Headers:
+    """Samples and rates of some files; nothing is decoded."""
+    problems = Problems()
+    samples, rates = [0] * len(places), [0] * len(places)
+    for i, place in enumerate(places):
+        path = place if isinstance(place, str) else place.path
+        try:
+            info = _info(place)
+            samples[i], rates[i] = info.samples, info.sample_rate
+        except InputError as error:
+            missing = isinstance(place, str) and not os.path.exists(place)
+            reason = str(error).removeprefix(f"{path}: ")
+            problems.add("missing file" if missing else "not audio", path, reason)
+    return Headers(samples, rates, problems)
+
+
+def _info(place: str | Member) -> AudioInfo:
+    try:
+        info = audio_info(open_place(place))
+    except (OSError, ValueError) as error:  # what the libraries say of a file that ends too soon
+        raise InputError(f"not audio ({one_line(error)}); leave it out") from error
+    if info.samples == 0:
+        raise InputError("no samples (0 s long); leave it out")
+    return info
