@@ -1,16 +1,21 @@
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel
 
+import hf_speech.testing
 from hf_speech.audio import audio_info, read_audio
 from hf_speech.data.readers import load_rows
 from hf_speech.errors import InputError
 from hf_speech.models.frames import conv_frames
-from hf_speech.testing import BACKBONES, tiny_backbone_config, write_fake_corpus
+from hf_speech.testing import BACKBONES, tiny_backbone_config, write_fake_corpus, write_fake_iemocap
+from hf_speech.testing.iemocap import WORDS
 
 
 @pytest.mark.parametrize("model_type", BACKBONES)
@@ -91,3 +96,69 @@ def test_a_corpus_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         write_fake_corpus(tmp_path, layout="kaldi")
     with pytest.raises(InputError, match="0 < shortest <= longest"):
         write_fake_corpus(tmp_path, seconds=(2, 1))
+
+
+# --- the fake IEMOCAP
+
+
+def test_other_names_of_the_package_are_refused() -> None:
+    assert {"BACKBONES", "write_fake_iemocap"} <= set(dir(hf_speech.testing))
+    with pytest.raises(AttributeError, match="'hf_speech.testing' has no attribute 'write_fake_timit'"):
+        hf_speech.testing.write_fake_timit  # noqa: B018
+
+
+def test_a_fake_iemocap_has_the_layout_and_the_traps_of_the_real_one(tmp_path: Path) -> None:
+    root = write_fake_iemocap(tmp_path / "new", dialogs=3, utterances=2, seconds=(0.1, 0.2))
+    wavs = sorted(path for path in root.rglob("*.wav") if not path.name.startswith("."))
+    assert len(wavs) == 5 * 6 * 2 and {len(path.relative_to(root).parts) for path in wavs} == {5}
+    first = root / "Session1" / "sentences" / "wav"
+    dialogs = ("impro01", "impro02", "script01_1")
+    assert sorted(path.name for path in first.iterdir()) == [f"Ses01{m}_{d}" for m in "FM" for d in dialogs]
+    assert {path.name for path in (first / "Ses01F_impro02").iterdir()} == {
+        f"{twin}Ses01F_impro02_{talker}000.wav" for twin in ("", "._") for talker in "FM"
+    }
+    assert all(0.1 <= audio_info(path).duration <= 0.2 for path in wavs)
+    with pytest.raises(InputError):
+        audio_info(first / "Ses01F_impro02" / "._Ses01F_impro02_F000.wav")
+    evaluations = root / "Session1" / "dialog" / "EmoEvaluation"
+    folders = {path.name for path in evaluations.iterdir() if path.is_dir()}
+    assert folders == {"Attribute", "Categorical", "Self-evaluation"} and len(list(evaluations.glob("*/*.txt"))) == 18
+    text = (evaluations / "Ses01M_script01_1.txt").read_bytes()
+    with pytest.raises(UnicodeDecodeError):
+        text.decode("utf-8")
+    # A clip is as long as its times say, and begins after the one before it.
+    spans = [tuple(map(float, found)) for found in re.findall(r"\[([\d.]+) - ([\d.]+)\]", text.decode("latin-1"))]
+    clips = sorted((first / "Ses01M_script01_1").glob("Ses*.wav"))
+    assert [end - start for start, end in spans] == pytest.approx([sf.info(p).duration for p in clips], abs=2e-4)
+    assert spans[0][1] < spans[1][0]
+
+
+def test_a_fake_iemocap_has_the_labels_and_recordings_that_it_is_given(tmp_path: Path) -> None:
+    given = {"ang": 31, "xxx": 7, "oth": 1}
+    voices = []
+    for number, value in enumerate((0.125, 0.25, 0.5)):
+        voices.append(tmp_path / f"{number}.wav")
+        sf.write(voices[-1], np.full(1_600, value), 16_000)
+    root = write_fake_iemocap(tmp_path / "tree", labels=given, recordings=voices)
+    texts = [path.read_text("latin-1") for path in root.glob("Session?/dialog/EmoEvaluation/Ses*.txt")]
+    assert Counter(code for text in texts for code in re.findall(r"\tSes\w+\t(\w{3})\t", text)) == given
+    clips = [sf.read(path)[0] for path in sorted(root.rglob("Ses*.wav"))]
+    assert {(len(clip), clip.min(), clip.max()) for clip in clips} == {(1_600, v, v) for v in (0.125, 0.25, 0.5)}
+
+
+def test_a_fake_iemocap_has_every_code_and_the_same_bytes_for_a_seed(tmp_path: Path) -> None:
+    trees = []
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        root = write_fake_iemocap(tmp_path / name, seconds=(0.05, 0.1), seed=seed)
+        trees.append({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()})
+    same, again, other = trees
+    assert same == again and same.keys() == other.keys() and same != other
+    texts = [text for path, text in same.items() if path.parent.name == "EmoEvaluation" and path.name[0] == "S"]
+    assert {code.decode() for text in texts for code in re.findall(rb"\t(\w{3})\t\[", text)} == set(WORDS)
+
+
+def test_a_fake_iemocap_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown emotion of IEMOCAP 'joy'"):
+        write_fake_iemocap(tmp_path, labels={"joy": 3})
+    with pytest.raises(InputError, match="0 < shortest <= longest"):
+        write_fake_iemocap(tmp_path, seconds=(0, 1))

@@ -1,77 +1,13 @@
-"""For tests, yours as well: tiny backbones of every kind, and corpora that are made up but can be learned.
-
-config = tiny_backbone_config("wavlm")                    # random weights, a few thousand parameters, no download
-table = write_fake_corpus("corpus", classes=("a", "b"))   # wav files and metadata.csv
-"""
+"""A corpus of made-up voices that a model can learn."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .audio import SAMPLE_RATE, write_audio
-from .errors import InputError, lookup
-from .files import write_table
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-# What sets one kind of checkpoint apart from the others (feat_extract_norm as its base or, failing that, only size).
-BACKBONES: dict[str, dict[str, Any]] = {
-    "wav2vec2": {"feat_extract_norm": "group"},
-    "hubert": {"feat_extract_norm": "group"},
-    "wavlm": {"feat_extract_norm": "group"},
-    "unispeech-sat": {"feat_extract_norm": "group"},
-    "data2vec-audio": {"feat_extract_norm": "layer", "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3},
-    "wav2vec2-conformer": {"feat_extract_norm": "layer", "conv_bias": True, "conv_depthwise_kernel_size": 5},
-}
-
-_TINY: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": (16,) * 7,
-    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
-    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-    "layerdrop": 0.0,
-    "hidden_dropout": 0.1,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.1,
-    "feat_proj_dropout": 0.1,
-    "final_dropout": 0.1,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
-    "num_codevectors_per_group": 8,
-    "num_codevector_groups": 2,
-    "codevector_dim": 16,
-    "proj_codevector_dim": 16,
-}
-
-
-def tiny_backbone_config(model_type: str = "wav2vec2", **overrides: Any) -> "PretrainedConfig":
-    """The config of a tiny SSL encoder with the convolutions and the norm of the real one.
-
-    Kernels and strides are the real ones (receptive field 400 samples, hop 320), so frame counts are too.
-
-    Args:
-        model_type: wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio or wav2vec2-conformer.
-        overrides: fields of the config, as num_hidden_layers=4.
-
-    Raises:
-        InputError: another model type, or a field that the config does not have.
-    """
-    from transformers import AutoConfig
-
-    own = lookup(BACKBONES, model_type, "tiny backbone")
-    fields = AutoConfig.for_model(model_type).to_dict()
-    for name in overrides:
-        lookup(fields, name, f"field of the {model_type} config")
-    values = {name: value for name, value in {**_TINY, **own}.items() if name in fields}
-    return AutoConfig.for_model(model_type, **{**values, **overrides})
+from ..audio import SAMPLE_RATE, write_audio
+from ..errors import InputError, lookup
+from ..files import write_table
 
 
 def write_fake_corpus(
@@ -118,7 +54,7 @@ def write_fake_corpus(
             path.parent.mkdir(parents=True, exist_ok=True)
             # A generator a clip: the same clip whatever else the corpus holds.
             generator = np.random.default_rng([seed, speaker, clip])
-            write_audio(path, _voice(generator, speaker, number, generator.uniform(*seconds)))
+            write_audio(path, made_up_voice(generator, speaker, number, generator.uniform(*seconds)))
             row = {"path": path.relative_to(root).as_posix(), "speaker_id": f"speaker{speaker:02d}"}
             rows.append({**row, "label": classes[number], "age": str(20 + 10 * speaker)})
     if layout == "folder":
@@ -127,8 +63,18 @@ def write_fake_corpus(
     return root / "metadata.csv"
 
 
-def _voice(generator: np.random.Generator, speaker: int, number: int, duration: float) -> np.ndarray:
-    """One clip: (samples,) float32, peak 0.5."""
+def made_up_voice(generator: np.random.Generator, speaker: int, number: int, duration: float) -> np.ndarray:
+    """One clip of a corpus such as `write_fake_corpus` describes.
+
+    Args:
+        generator: of the phases and the noise.
+        speaker: number of the speaker, which sets the resonance.
+        number: number of the class, which sets the pitch.
+        duration: in seconds.
+
+    Returns:
+        (samples,) float32 at 16 kHz, peak 0.5.
+    """
     time = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
     golden = 0.618 * speaker % 1  # spreads any number of speakers evenly over [0, 1)
     pitch = 110 * 1.5**number * (0.95 + 0.1 * golden)
