@@ -1,0 +1,13 @@
+"""Speaker verification: lists of trials, read, checked and made."""
+
+from .trials import check_trials, count_trials, fingerprint, make_trials, read_trials, trial_lines, write_trials
+
+__all__ = [
+    "check_trials",
+    "count_trials",
+    "fingerprint",
+    "make_trials",
+    "read_trials",
+    "trial_lines",
+    "write_trials",
+]

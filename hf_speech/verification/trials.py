@@ -1,0 +1,322 @@
+"""Lists of verification trials: is it the same speaker in these two utterances?
+
+A list is a table with the columns of `TRIALS`, so the 580,000 trials of VoxCeleb1-E are 8 MB of numbers and 145,000
+names. An utterance is named by its id: its path without the extension (`id10270/5r0dWxy17C8/00001`).
+"""
+
+import hashlib
+import os
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..data.problems import Problems, read_lines
+from ..data.readers import AUDIO_EXTENSIONS
+from ..errors import InputError
+from ..files import replacing
+
+TRIALS = pa.schema(
+    {
+        "label": pa.int8(),  # 1: the same speaker (a target); 0: two speakers
+        "left": pa.dictionary(pa.int32(), pa.string()),
+        "right": pa.dictionary(pa.int32(), pa.string()),
+        "line": pa.int32(),  # where it stands in its file, from 1
+    }
+)
+FORMAT = "1|0 path path"
+VOXCELEB_ID = re.compile(r"(id\d{5})/.+/.+")
+_ROWS = 50_000  # trials that are made into text at a time
+
+
+def read_trials(path: str | Path, problems: Problems) -> pa.Table:
+    """A list of trials with lines `1|0 path path`, plain or gzipped.
+
+    Args:
+        path: the file.
+        problems: takes the lines that are not of this form; they are left out.
+
+    Returns:
+        A table with the columns of `TRIALS`; the extensions of audio files are cut off the names.
+
+    Raises:
+        InputError: the file can't be read, or holds no trial.
+    """
+    codes: dict[str, int] = {}
+    labels, left, right, numbers = array("b"), array("i"), array("i"), array("i")
+    for number, line in read_lines(path, problems):
+        cells = line.split()
+        if len(cells) != 3 or cells[0] not in ("0", "1"):
+            problems.add("malformed line", path, f"{line[:60]!r} is not '{FORMAT}'; mend or remove the line", number)
+            continue
+        labels.append(int(cells[0]))
+        left.append(codes.setdefault(_without_extension(cells[1]), len(codes)))
+        right.append(codes.setdefault(_without_extension(cells[2]), len(codes)))
+        numbers.append(number)
+    if not labels:
+        raise InputError(f"{path}: holds no trial; its lines have the form '{FORMAT}'")
+    return _table(np.array(labels), np.array(left), np.array(right), np.array(numbers), list(codes))
+
+
+def _without_extension(path: str) -> str:
+    stem, extension = os.path.splitext(path)
+    return stem if extension.lower() in AUDIO_EXTENSIONS else path
+
+
+def _table(labels: np.ndarray, left: np.ndarray, right: np.ndarray, lines: np.ndarray, names: list[str]) -> pa.Table:
+    dictionary = pa.array(names, pa.string())
+    sides = [pa.DictionaryArray.from_arrays(side.astype(np.int32), dictionary) for side in (left, right)]
+    return pa.table([pa.array(labels, pa.int8()), *sides, pa.array(lines, pa.int32())], schema=TRIALS)
+
+
+def trial_lines(trials: pa.Table, extension: str = "") -> Iterator[str]:
+    """The list as text, some thousand lines at a time: `1 left right`, each line ended by a line feed.
+
+    Args:
+        trials: the list.
+        extension: is put behind every id, as ".wav".
+    """
+    for batch in trials.to_batches(max_chunksize=_ROWS):
+        label, *sides = (batch[name].cast(pa.string()) for name in ("label", "left", "right"))
+        named = [pc.binary_join_element_wise(side, extension, "") for side in sides]
+        yield "\n".join(pc.binary_join_element_wise(label, *named, " ").to_pylist()) + "\n"
+
+
+def write_trials(trials: pa.Table, path: str | Path, extension: str = ".wav") -> None:
+    """Write the list as VoxCeleb has it: `1 id/video/utterance.wav id/video/utterance.wav`."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(trial_lines(trials, extension))
+
+
+def fingerprint(trials: pa.Table) -> str:
+    """SHA-256 of the list in its normal form, hexadecimal.
+
+    The normal form is one line a trial, in order: the label, a blank, the left id, a blank, the right id, a line feed;
+    ids without the extension of an audio file, UTF-8. Two files that ask the same questions in the same order have the
+    same fingerprint, whether they say .wav, .m4a or nothing.
+    """
+    digest = hashlib.sha256()
+    for text in trial_lines(trials):
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def count_trials(trials: pa.Table) -> dict[str, int]:
+    """How many trials, targets (same speaker), non-targets, and targets of one session, which are easier.
+
+    The session is what stands before the last "/" of an id: `id10270/5r0dWxy17C8`.
+    """
+    targets = pc.equal(trials["label"], 1)
+    sessions = [_parents(trials[side]) for side in ("left", "right")]
+    same = pc.and_(targets, pc.equal(*sessions))
+    count, positive = len(trials), pc.sum(targets).as_py() or 0
+    alike = pc.sum(same).as_py() or 0
+    return {"trials": count, "targets": positive, "nontargets": count - positive, "same_session_targets": alike}
+
+
+def _parents(side: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Ids (dictionary) without what follows their last "/"."""
+    return pc.replace_substring_regex(side.cast(pa.string()), r"/[^/]*$", "")
+
+
+def check_trials(trials: pa.Table, known: pa.Array | pa.ChunkedArray, file: str | Path, problems: Problems) -> pa.Table:
+    """The trials that can be scored and whose label is true.
+
+    A label is compared with the speakers where both ids are VoxCeleb's, `idNNNNN/video/utterance`.
+
+    Args:
+        trials: the list.
+        known: ids of the utterances that are there.
+        file: where the list stands, for messages.
+        problems: takes a trial with an utterance that is not there ("missing file") or with a false label.
+    """
+    trials = trials.combine_chunks()
+    there = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=known)) for side in ("left", "right")]
+    true_label = _agree(trials)
+    good = pc.and_(pc.and_(*there), true_label)
+    checked = trials.append_column("left_there", there[0]).append_column("right_there", there[1])
+    for row in checked.append_column("true_label", true_label).filter(pc.invert(good)).to_pylist():
+        for side in ("left", "right"):
+            if not row[f"{side}_there"]:
+                reason = f"there is no audio {row[side]}; add it or remove the line"
+                problems.add("missing file", file, reason, row["line"])
+        if not row["true_label"]:
+            truth = "two speakers" if row["label"] else "one speaker"
+            reason = f"the label is {row['label']}, but {row['left']} and {row['right']} are {truth}; mend the label"
+            problems.add("wrong label", file, reason, row["line"])
+    return trials.filter(good)
+
+
+def _for_each(side: pa.ChunkedArray, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """What a function of the distinct ids gives, for every trial."""
+    encoded = pa.chunked_array(side).combine_chunks()
+    return function(encoded.dictionary).take(encoded.indices)
+
+
+def _speakers(names: pa.Array) -> pa.Array:
+    found = (VOXCELEB_ID.fullmatch(name) for name in names.to_pylist())
+    return pa.array([match[1] if match else None for match in found], pa.string())
+
+
+def _agree(trials: pa.Table) -> pa.Array:
+    """For each trial, False where the ids are VoxCeleb's and their speakers contradict the label."""
+    speakers = [_for_each(trials[side], _speakers) for side in ("left", "right")]
+    agrees = pc.equal(pc.equal(*speakers), pc.equal(trials["label"].combine_chunks(), 1))
+    return pc.fill_null(agrees, True)
+
+
+def most_trials(rows: pa.Table, different_session: bool = False) -> int:
+    """How many trials `make_trials` can make of these rows at most, half of them targets."""
+    voices = _voices(rows)
+    positives = sum(_possible(sessions, different_session) for _, sessions, _ in voices.values())
+    return 2 * min(positives, _possible_negatives(_by_gender(voices), voices))
+
+
+def make_trials(rows: pa.Table, count: int, *, seed: int, different_session: bool = False) -> pa.Table:
+    """Trials for validation: non-targets and targets in turn, no pair twice.
+
+    After "Training speaker recognition systems with limited data" (Vaessen & van Leeuwen, 2022, and its code). Targets:
+    the speakers take turns, each with a random pair of its own; one who has no further pair is passed over.
+    Non-targets: two speakers are drawn, of one gender where genders are known, with the weights 1 + 2m - n, where m is
+    the number of non-targets so far and n the number of those in which the speaker is; then an utterance of each. Here
+    the second speaker is drawn among those of the first one's gender, where the original draws both again until their
+    genders agree; and the draw depends on the seed and the ids alone, not on the order of the rows.
+
+    Args:
+        rows: utterances with `id`, `speaker_id`, `session_id` and perhaps `gender`.
+        count: number of trials; half of them are targets (the smaller half).
+        seed: of all draws.
+        different_session: whether both utterances of a target must come from different sessions; a speaker with one
+            session then has no targets.
+
+    Returns:
+        A table with the columns of `TRIALS`; `count_trials` says how many targets are of one session.
+
+    Raises:
+        InputError: the rows have fewer such pairs.
+    """
+    voices = _voices(rows)
+    genders = _by_gender(voices)
+    positives, negatives = count // 2, count - count // 2
+    possible = {name: _possible(sessions, different_session) for name, (_, sessions, _) in voices.items()}
+    for wanted, there, what in (
+        (positives, sum(possible.values()), "targets"),
+        (negatives, _possible_negatives(genders, voices), "non-targets"),
+    ):
+        if wanted > there:
+            raise InputError(f"{wanted} {what} were asked for, the rows allow {there}; ask for fewer trials")
+    generator = np.random.default_rng([seed, count])
+    pairs = {1: _positives(voices, possible, positives, different_session, generator)}
+    pairs[0] = _negatives(voices, genders, negatives, generator)
+    labels = np.arange(count) % 2
+    codes: dict[str, int] = {}
+    sides = np.empty((count, 2), np.int32)
+    for label, found in pairs.items():
+        numbers = [codes.setdefault(name, len(codes)) for pair in found for name in pair]
+        sides[labels == label] = np.array(numbers, np.int32).reshape(-1, 2)
+    return _table(labels, sides[:, 0], sides[:, 1], np.arange(1, count + 1), list(codes))
+
+
+_Voice = tuple[list[str], np.ndarray, str]
+
+
+def _voices(rows: pa.Table) -> dict[str, _Voice]:
+    """Speaker -> ids, sessions (as numbers) and gender ("" where unknown); speakers and ids sorted."""
+    has_gender = "gender" in rows.column_names
+    ids, speakers, sessions = (rows[name].to_pylist() for name in ("id", "speaker_id", "session_id"))
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, speaker, session in zip(ids, speakers, sessions, strict=True):
+        found.setdefault(speaker, []).append((name, session))
+    genders = dict(zip(speakers, rows["gender"].to_pylist(), strict=True)) if has_gender else {}
+    voices = {}
+    for speaker in sorted(found):
+        pairs = sorted(found[speaker])
+        _, numbers = np.unique([session for _, session in pairs], return_inverse=True)
+        voices[speaker] = ([name for name, _ in pairs], numbers, genders.get(speaker) or "")
+    return voices
+
+
+def _by_gender(voices: Mapping[str, _Voice]) -> dict[str, list[str]]:
+    genders: dict[str, list[str]] = {}
+    for speaker, (_, _, gender) in voices.items():
+        genders.setdefault(gender, []).append(speaker)
+    return genders
+
+
+def _possible(sessions: np.ndarray, different_session: bool) -> int:
+    """How many pairs the utterances of one speaker make."""
+    pairs = len(sessions) * (len(sessions) - 1) // 2
+    within = np.bincount(sessions)
+    return pairs - int((within * (within - 1) // 2).sum()) if different_session else pairs
+
+
+def _possible_negatives(genders: Mapping[str, list[str]], voices: Mapping[str, _Voice]) -> int:
+    counts = [[len(voices[speaker][0]) for speaker in speakers] for speakers in genders.values()]
+    return sum((sum(group) ** 2 - sum(n * n for n in group)) // 2 for group in counts)
+
+
+def _positives(
+    voices: Mapping[str, _Voice],
+    possible: Mapping[str, int],
+    count: int,
+    different_session: bool,
+    generator: np.random.Generator,
+) -> list[tuple[str, str]]:
+    """Pairs of one speaker, in turns; as many as asked for are known to be there."""
+    order = [str(name) for name in generator.permutation(list(voices))]
+    turns: list[str] = []
+    taken = dict.fromkeys(order, 0)
+    while len(turns) < count:
+        active = [name for name in order if taken[name] < possible[name]][: count - len(turns)]
+        turns += active
+        for name in active:
+            taken[name] += 1
+    drawn = {}
+    for name in order:
+        ids, sessions, _ = voices[name]
+        first, second = np.triu_indices(len(ids), 1)
+        if different_session:
+            differ = sessions[first] != sessions[second]
+            first, second = first[differ], second[differ]
+        chosen = generator.choice(len(first), taken[name], replace=False).tolist() if taken[name] else []
+        drawn[name] = iter([(ids[first[i]], ids[second[i]]) for i in chosen])
+    return [next(drawn[name]) for name in turns]
+
+
+def _negatives(
+    voices: Mapping[str, _Voice], genders: Mapping[str, list[str]], count: int, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Pairs of two speakers of one gender; as many as asked for are known to be there."""
+    able = [speaker for speakers in genders.values() if len(speakers) > 1 for speaker in speakers]
+    uses = dict.fromkeys(able, 0)
+    seen: set[frozenset[str]] = set()
+    pairs: list[tuple[str, str]] = []
+
+    def draw(speakers: list[str]) -> str:
+        # By rejection: no speaker is in more than half of the 2m places, so a draw is kept at least every other time.
+        while True:
+            speaker = speakers[generator.integers(len(speakers))]
+            if generator.random() * (2 * len(pairs) + 1) < 2 * len(pairs) + 1 - uses[speaker]:
+                return speaker
+
+    while len(pairs) < count:
+        speaker = draw(able)
+        other = speaker
+        while other == speaker:
+            other = draw(genders[voices[speaker][2]])
+        left, right = (_any(voices[name][0], generator) for name in (speaker, other))
+        if frozenset((left, right)) in seen:
+            continue
+        seen.add(frozenset((left, right)))
+        pairs.append((left, right))
+        uses[speaker] += 1
+        uses[other] += 1
+    return pairs
+
+
+def _any(names: list[str], generator: np.random.Generator) -> str:
+    return names[generator.integers(len(names))]
