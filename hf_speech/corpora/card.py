@@ -62,13 +62,12 @@ def _configs(name: str, splits: list[str], parts: Mapping[str, list[str]]) -> di
 
 
 def _this_copy(audit: Mapping[str, Any], features: Features) -> str:
-    options = {k: v for k, v in audit["options"].items() if v not in (None, "", [], {})}
-    said = ", ".join(f"`{name}: {value}`" for name, value in options.items())
+    said = ", ".join(f"`{name}: {value}`" for name, value in audit["given"].items())
     lines = [
         "## This copy",
         "",
         f"Written by `hf-speech prepare {audit['corpus']}` (hf_speech {audit['hf_speech']}), configuration "
-        f"`{audit['config_name']}`; options: {said}.",
+        f"`{audit['config_name']}`, {f'with {said}' if said else 'with the default options'}.",
         "",
         "| split | rows | hours | speakers | sessions | audio, MB |",
         "|---|---|---|---|---|---|",

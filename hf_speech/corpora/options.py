@@ -9,7 +9,7 @@ from datasets import BuilderConfig
 
 from ..errors import unknown_name
 from ..fields import fit
-from .builder import CorpusBuilder
+from .builder import CorpusBuilder, CorpusConfig
 from .own import OWN, own_builder
 from .scripts import card_of, corpus_names, load_builder
 
@@ -71,5 +71,7 @@ def _shown(value: Any) -> str:
 
 
 def _fields(kind: type[CorpusBuilder]) -> list[Any]:
-    """The fields of the config that are not of `datasets`."""
-    return [field for field in fields(kind.BUILDER_CONFIG_CLASS) if field.name not in _FOREIGN]
+    """The fields of the config that are not of `datasets`: first the corpus's own, then those of every corpus."""
+    common = {field.name for field in fields(CorpusConfig)}
+    ours = [field for field in fields(kind.BUILDER_CONFIG_CLASS) if field.name not in _FOREIGN]
+    return sorted(ours, key=lambda field: field.name in common)

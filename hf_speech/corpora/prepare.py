@@ -302,6 +302,7 @@ def _write(work: Path, plan: Plan, builder: CorpusBuilder, name: str, card: str 
         "hf_speech": _version(),
         "fingerprint": _fingerprint(rows, content, builder.config.embed_audio),
         "options": {key: value for key, value in plan.key["config"].items() if key not in ("name", "data_dir")},
+        "given": _given(builder),
         **plan.facts,
         **audit_of(public, content if builder.config.embed_audio else None),
         "problems": problems.to_dict(),
@@ -326,6 +327,17 @@ def _rows(work: Path, split: str) -> pa.Table:
 
 def _public(rows: pa.Table) -> pa.Table:
     return rows.drop_columns([name for name in rows.column_names if name in PRIVATE])
+
+
+def _given(builder: CorpusBuilder) -> dict[str, Any]:
+    """The options that are not at their default; local files by their last name."""
+    given = {}
+    for item in fields(builder.config):
+        value = getattr(builder.config, item.name)
+        default = item.default_factory() if callable(item.default_factory) else item.default
+        if value != default and item.name not in ("name", "version", "data_dir", "data_files", "description"):
+            given[item.name] = Path(value).name if isinstance(value, str) and Path(value).exists() else value
+    return given
 
 
 def _fingerprint(rows: Mapping[str, pa.Table], content: Mapping[str, np.ndarray], embedded: bool) -> str:
