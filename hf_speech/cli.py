@@ -116,22 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     quickstart.add_argument("--data-dir", help="a folder with a sub-folder a class, or a csv; none: the shipped voices")
     quickstart.add_argument("--overwrite", action="store_true", help="replace a finished model")
 
-    prepare = _command(commands, "prepare", _prepare, "write a corpus as Parquet that load_dataset reads",
-                       "hf-speech prepare voxceleb --data-dir VoxCeleb --output-dir vox2-tiny --config-name tiny_few\n"
-                       "hf-speech prepare iemocap --data-dir IEMOCAP_full_release --output-dir iemocap --fold 1\n"
-                       "hf-speech prepare aishell4 --data-dir AISHELL-4 --output-dir meetings --overlap drop\n"
-                       "hf-speech prepare kaldi --data-dir data/train --output-dir mine --test 0.1\n"
-                       "hf-speech prepare iemocap --fields")  # fmt: skip
-    prepare.add_argument("corpus", metavar="CORPUS", help="voxceleb, iemocap, aishell4, folder, csv, kaldi, "
-                         "label-list or labels-json")  # fmt: skip
-    prepare.add_argument("--data-dir", help="where the corpus lies")
-    prepare.add_argument("--output-dir", help="folder of the Parquet files, README.md and audit.json")
-    prepare.add_argument("--config-name", help="which configuration of the corpus")
-    prepare.add_argument("--shard-size", default="500MB", help="size that no Parquet file exceeds (%(default)s)")
-    prepare.add_argument("--num-workers", type=int, help="processes that read headers (one a core, at most 8)")
-    prepare.add_argument("--overwrite", action="store_true", help="replace an earlier result")
-    prepare.add_argument("--dry-run", action="store_true", help="look at everything, say what would be written, stop")
-    prepare.add_argument("--fields", action="store_true", help="list the configurations and options of the corpus")
+    _add_prepare(commands)
 
     train = _command(commands, "train", _train, "train a model as a YAML file says",
                      "hf-speech train train.yaml --output-dir runs/emotion\n"
@@ -169,6 +154,25 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--fix", action="store_true", help="mend a torchaudio that was built for another torch")
     doctor.add_argument("--json", action="store_true", help="the report as JSON")
     return parser
+
+
+def _add_prepare(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    prepare = _command(commands, "prepare", _prepare, "write a corpus as Parquet that load_dataset reads",
+                       "hf-speech prepare voxceleb --data-dir VoxCeleb --output-dir vox2-tiny --config-name tiny_few\n"
+                       "hf-speech prepare iemocap --data-dir IEMOCAP_full_release --output-dir iemocap --fold 1\n"
+                       "hf-speech prepare aishell4 --data-dir AISHELL-4 --output-dir meetings --overlap drop\n"
+                       "hf-speech prepare kaldi --data-dir data/train --output-dir mine --test 0.1\n"
+                       "hf-speech prepare iemocap --fields")  # fmt: skip
+    prepare.add_argument("corpus", metavar="CORPUS", help="voxceleb, iemocap, aishell4, folder, csv, kaldi, "
+                         "label-list or labels-json")  # fmt: skip
+    prepare.add_argument("--data-dir", help="where the corpus lies")
+    prepare.add_argument("--output-dir", help="folder of the Parquet files, README.md and audit.json")
+    prepare.add_argument("--config-name", help="which configuration of the corpus")
+    prepare.add_argument("--shard-size", default="500MB", help="size that no Parquet file exceeds (%(default)s)")
+    prepare.add_argument("--num-workers", type=int, help="processes that read headers (one a core, at most 8)")
+    prepare.add_argument("--overwrite", action="store_true", help="replace an earlier result")
+    prepare.add_argument("--dry-run", action="store_true", help="look at everything, say what would be written, stop")
+    prepare.add_argument("--fields", action="store_true", help="list the configurations and options of the corpus")
 
 
 def _command(

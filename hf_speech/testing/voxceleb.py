@@ -100,17 +100,27 @@ def write_fake_voxceleb(
     numbers = itertools.count()
     for part in speakers:
         suffix = format if part.startswith("vox2") else "wav"
-        clips = [[_encoded(clip, suffix) for clip in voice] for voice in voices]
         with _writer(root, part, suffix, layout, stored) as write:
-            for speaker in (s for s in everyone if s.part == part):
-                own = itertools.cycle(clips[speaker.place % len(clips)])
-                for name in speaker.utterances:
-                    write(f"{name}.{suffix}", _numbered(next(own), suffix, next(numbers)))
+            _write_part([s for s in everyone if s.part == part], voices, suffix, numbers, write)
     meta = root / "meta"
     meta.mkdir(parents=True, exist_ok=True)
     for name, lines in _metadata(everyone, trials, seed).items():
         (meta / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return root
+
+
+def _write_part(
+    speakers: Sequence[_Speaker],
+    voices: Sequence[Sequence[np.ndarray]],
+    suffix: str,
+    numbers: Iterator[int],
+    write: Write,
+) -> None:
+    clips = [[_encoded(clip, suffix) for clip in voice] for voice in voices]
+    for speaker in speakers:
+        own = itertools.cycle(clips[speaker.place % len(clips)])
+        for name in speaker.utterances:
+            write(f"{name}.{suffix}", _numbered(next(own), suffix, next(numbers)))
 
 
 def _everyone(

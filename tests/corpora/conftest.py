@@ -1,5 +1,6 @@
 """Preparing a corpus in a test."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.corpora.prepare import prepare
+from hf_speech.testing import write_fake_voxceleb
 
 from .prepared import Run
 
@@ -23,3 +25,21 @@ def run(tmp_path: Path) -> Run:
         )
 
     return go
+
+
+@pytest.fixture(scope="session")
+def fake(tmp_path_factory) -> Path:
+    """16 speakers of VoxCeleb2 dev and the other parts, in archives as they are distributed."""
+    speakers = {"vox1_dev": 4, "vox1_test": 4, "vox2_dev": 16, "vox2_test": 3}
+    return write_fake_voxceleb(tmp_path_factory.mktemp("vox"), speakers=speakers, utterances=(2, 6), seconds=(0.1, 0.3))
+
+
+@pytest.fixture(scope="session")
+def members(fake) -> dict[str, list[str]]:
+    """Part -> ids, read by zipfile."""
+    found = {}
+    for path in sorted(fake.glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            names = (name.rpartition(".")[0].split("/")[-3:] for name in archive.namelist())
+            found[path.stem.rpartition("_")[0]] = sorted("/".join(parts) for parts in names)
+    return found
