@@ -3,11 +3,14 @@
 How to read this package, in the order an utterance travels through it:
 
     audio       bytes or path -> mono float32 waveform; only the wanted crop is read
-    data        rows -> batches: readers, split rules, checks, decoding in the collator
+    corpora     a corpus on disk -> Parquet with card and audit (the scripts are in dataset_scripts/)
+    data        rows -> batches: readers, split rules, audit, checks, decoding in the collator
     models      batch -> frames -> vector -> logits, loss (one flat folder, travels to the Hub)
     training    model + batches -> checkpoints
     inference   model + rows -> logits, embeddings
     metrics     predictions -> numbers with intervals
+    verification    lists of trials
+    testing     tiny models and made-up corpora, for tests
     hub         run + numbers -> card
     cli         the command `hf-speech`
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 import soundfile as sf
 
-from .decoders import ALL, BLOCK, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
+from .decoders import ALL, BLOCK, SPHERE, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
 from .errors import InputError
 from .files import replacing
 from .models.frames import conv_frames, frame_times, hop, receptive_field
@@ -136,6 +136,12 @@ def audio_info(source: Source, *, source_rate: int | None = None) -> AudioInfo:
     """
     with _opened(source, source_rate) as decoder:
         return AudioInfo(decoder.header_samples(), decoder.sample_rate, decoder.channels)
+
+
+def is_sphere(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as NIST SPHERE does, which is what sph2pipe unpacks."""
+    with open(path, "rb") as file:
+        return file.read(len(SPHERE)) == SPHERE
 
 
 def check_audio(source: Source, *, whole: bool = True, min_duration: float = 0.0) -> AudioInfo:

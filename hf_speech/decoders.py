@@ -27,7 +27,7 @@ MP3_PREROLL = 16 * 1152
 AV_FORMATS = "mov,matroska,aac,mp3,wav,w64,flac,ogg,aiff,asf,amr,caf,avi,mpegts,mpeg,flv,au,ac3,eac3"
 # Programs that write into a pipe put a number from here up where the length of the WAV data belongs.
 WAV_UNKNOWN_LENGTH = 0x7FFFF000
-SPHERE = b"NIST_1A\n"
+SPHERE = b"NIST_1A\n"  # how a NIST SPHERE file begins
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def find_shortfall(file: BinaryIO, size: int) -> str:
         return _ogg_shortfall(file, size)
     if head[4:8] == b"ftyp":
         return _mp4_shortfall(file, size)
-    if head[:8] == SPHERE:
+    if head.startswith(SPHERE):
         return _sphere_shortfall(file, size)
     return ""
 
@@ -368,7 +368,7 @@ def _sphere_header(file: BinaryIO) -> dict[str, str]:
     """
     file.seek(0)
     first = file.read(16)
-    if first[:8] != SPHERE or not first[8:].strip().isdigit():
+    if not first.startswith(SPHERE) or not first[8:].strip().isdigit():
         return {}
     text = file.read(min(int(first[8:]), 1 << 20)).decode("latin-1").partition("end_head")[0]
     fields = (line.split(maxsplit=2) for line in text.splitlines())

@@ -90,6 +90,8 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         return str(value)  # a split rule of 0.1 is a share
     if any(kind.__module__ != "builtins" for kind in plain):
         return value  # an enumeration or object of transformers: it checks its own values
+    if bool in plain:
+        raise InputError(f"{where}: {value!r} is neither yes nor no")
     names = " or ".join(sorted(kind.__name__ for kind in plain if kind is not types.NoneType))
     raise InputError(f"{where}: {value!r} is not of the kind {names}")
 

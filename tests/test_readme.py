@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from hf_speech.cli import _parser, _take_fields
+from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.fields import parse_flags
 from hf_speech.training.arguments import make_config
 
@@ -39,8 +40,12 @@ def test_the_python_run_trains(speech, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", commands())
 def test_commands_parse(command):
     words, fields = _take_fields(shlex.split(command)[1:])
-    _parser().parse_args(words)
-    if fields:
+    options = _parser().parse_args(words)
+    if words[0] == "prepare":
+        kind, _ = builder_of(options.corpus)
+        assert options.config_name in [None, *(config.name for config in kind.BUILDER_CONFIGS)]
+        fit_options(kind, parse_flags(fields))
+    elif fields:
         make_config({"backbone": "x", **parse_flags(fields)})
 
 

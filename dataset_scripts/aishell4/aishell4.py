@@ -8,31 +8,31 @@ import csv
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pyarrow as pa
 from datasets import Features, Value
-from sklearn.model_selection import train_test_split
 
 from hf_speech.audio import audio_info
-from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig
+from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig, can_be_part, option
 from hf_speech.corpora.listing import list_audio
+from hf_speech.corpora.turns import SPLITS, TEST, TRAIN
 from hf_speech.data.checks import END_TOLERANCE
 from hf_speech.data.problems import Problems, read_lines
 from hf_speech.data.rttm import Turn, overlap_seconds, read_rttm
 from hf_speech.data.stored import AUDIO_EXTENSIONS
 from hf_speech.errors import InputError, lookup, unknown_name
 
-SETS = ("train_L", "train_M", "train_S", "test")
+OFFICIAL_TEST = "test"
+SETS = ("train_L", "train_M", "train_S", OFFICIAL_TEST)
 # 20200706_L_R001S01C01: date, size of the room, room, session; those of test/ have no date.
 MEETING = re.compile(r"(?:\d{8}_)?(?P<room>[LMS])_R\d+S\d+C\d+")
 GENDERS = {"-M": "male", "-F": "female"}  # how the speaker ids of AISHELL-4 end
 SEGMENT_NAME = re.compile(r"(?P<label>.+)_(?P<index>\d{4,})")
 OVERLAPS = ("keep", "drop", "mark")
-TRAIN, TEST = "train", "test"
 
 COLUMNS = {
     "start": Value("float64"),
@@ -49,29 +49,25 @@ COLUMNS = {
 ROW = pa.schema([("id", pa.string()), ("path", pa.string()), *Features(COLUMNS).arrow_schema])
 
 
-def _option(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
-
-
 @dataclass
 class Aishell4Config(CorpusConfig):
     """Which turns are rows, and how they are split."""
 
-    rttm_dir: str | None = _option(None, "folder of the RTTM files; none: they lie in the folder of the corpus")
-    sets: list[str] | None = _option(None, "such as train_L,train_M; none: all that are there")
-    meeting: str | None = _option(None, "the one meeting to prepare; none: all")
-    min_duration: float = _option(1.5, "shorter turns are left out, seconds")
-    max_duration: float | None = _option(None, "longer turns are cut into equal pieces no longer than it, seconds")
-    overlap: Literal["keep", "drop", "mark"] = _option(
+    rttm_dir: str | None = option(None, "folder of the RTTM files; none: they lie in the folder of the corpus")
+    sets: list[str] | None = option(None, "such as train_L,train_M; none: those to train on, if there are any")
+    meeting: str | None = option(None, "the one meeting to prepare; none: all")
+    min_duration: float = option(1.5, "shorter turns are left out, seconds")
+    max_duration: float | None = option(None, "longer turns are cut into equal pieces no longer than it, seconds")
+    overlap: Literal["keep", "drop", "mark"] = option(
         "keep", "turns during which others speak: keep, drop, or mark with the seconds that others speak"
     )
-    channel: int | str = _option("mean", "which of the channels, from 0, or the mean of all")
-    split: Literal["random", "contiguous", "none"] = _option(
+    channel: int | str = option("mean", "which of the channels, from 0, or the mean of all")
+    split: Literal["random", "contiguous", "none"] = option(
         "random", "test rows of every meeting: drawn speaker by speaker, the last in time, or none"
     )
-    test_share: float = _option(0.2, "share of the test rows")
-    seed: int = _option(42, "of the draw")
-    segment_list: str | None = _option(None, "a csv path,label of <meeting>_<speaker>_<line> to take, exactly those")
+    test_share: float = option(0.2, "share of the test rows")
+    seed: int = option(42, "of the draw")
+    segment_list: str | None = option(None, "a csv path,label of <meeting>_<speaker>_<line> to take, exactly those")
 
 
 @dataclass(frozen=True)
@@ -138,12 +134,14 @@ class Aishell4(CorpusBuilder):
                     counts["turns cut into pieces"] += len(pieces[turn.line]) > 1
                     rows[part] += _rows(meeting, pieces[turn.line], overlaps.get(turn.line), channel)
         if not rows[TRAIN] and not (problems.refuse and len(problems)):  # they say more
-            raise InputError(f"{self.data_dir}: no turn is left to train on; lower min_duration, or keep overlaps")
+            raise InputError(f"{self.data_dir}: no turn is left to train on; lower --min-duration, or keep overlaps")
         facts = {**counts, "turns left out": dict(left_out), "records that are no turns": dict(others)}
+        facts["sets"] = sorted({meeting.set for meeting in meetings.values() if meeting.set})
         facts["meetings without test rows"] = untested if config.split != "none" else []
         tables = {part: pa.Table.from_pylist(found, schema=ROW) for part, found in rows.items()}
         splits = {part: table for part, table in tables.items() if part == TRAIN or len(table)}
-        return Corpus(splits, facts={"segmentation": facts}, parts="session_id")
+        known = any(meeting.room for meeting in meetings.values())
+        return Corpus(splits, facts={"segmentation": facts}, parts="session_id", is_corpus=known)
 
     def _meetings(self, problems: Problems) -> dict[str, Meeting]:
         """The wanted meetings that have both audio and an RTTM file.
@@ -152,7 +150,8 @@ class Aishell4(CorpusBuilder):
             InputError: no such set, no such meeting, or none at all.
         """
         config = self.config
-        sets = _set_folders(self.data_dir, config.sets)
+        there = _set_folders(self.data_dir)
+        sets = _taken(there, config)
         audio = _by_stem(sets, problems)
         rttm = _by_stem({None: Path(config.rttm_dir)} if config.rttm_dir else sets, problems, frozenset({".rttm"}))
         if config.meeting is not None:
@@ -163,11 +162,15 @@ class Aishell4(CorpusBuilder):
             raise InputError(f"{self.data_dir}: no recordings in it; give the folder of train_L/, ... or of one set")
         if config.segment_list is None:  # a list says itself what it needs
             for name in sorted(set(audio) - set(rttm)):
-                problems.add("missing file", audio[name][1], f"there is no {name}.rttm; add it, or give rttm_dir")
-            # RTTM files of a folder of their own may well cover more than the sets that were asked for.
-            for name in sorted(set(rttm) - set(audio)) if not (config.rttm_dir and config.sets) else ():
+                problems.add("missing file", audio[name][1], f"there is no {name}.rttm; add it, or give --rttm-dir")
+            # RTTM files of a folder of their own may well cover more than the sets that are taken.
+            for name in sorted(set(rttm) - set(audio)) if not config.rttm_dir or len(sets) == len(there) else ():
                 problems.add("missing file", rttm[name][1], f"there is no audio {name}.flac; add it, or remove this")
-        return {name: Meeting(name, audio[name][0], audio[name][1], rttm[name][1]) for name in audio if name in rttm}
+        meetings = {name: Meeting(name, *audio[name], rttm[name][1]) for name in audio if name in rttm}
+        for name in [name for name in meetings if not can_be_part(name, config.name)]:
+            mend = "rename audio, RTTM file and its lines with letters, digits, '-', '_' and '.'"
+            problems.add("unsafe name", meetings.pop(name).audio, f"no configuration can be called {name!r}; {mend}")
+        return meetings
 
     def _long_and_alone(self, turns: Sequence[Turn], left_out: Counter[str]) -> list[Turn]:
         """The turns that are long enough and, if that is asked for, during which nobody else speaks."""
@@ -194,7 +197,7 @@ def _check(config: Aishell4Config) -> int | None:
     if config.split != "none" and not 0 < config.test_share < 1:
         raise InputError(f"test_share {config.test_share}: give a share between 0 and 1, or split none")
     if config.min_duration < 0 or (config.max_duration is not None and config.max_duration <= config.min_duration):
-        raise InputError(f"min_duration {config.min_duration}: give seconds from 0 up, below max_duration")
+        raise InputError(f"--min-duration {config.min_duration}: give seconds from 0 up, below --max-duration")
     if config.segment_list is not None and config.overlap == "drop":
         raise InputError("overlap drop: the segment list says what is taken; leave one of them out")
     if config.channel == "mean":
@@ -204,16 +207,26 @@ def _check(config: Aishell4Config) -> int | None:
     return int(config.channel)
 
 
-def _set_folders(folder: Path, wanted: Sequence[str] | None) -> dict[str | None, Path]:
-    """Set -> its folder; a folder without any of `SETS` is itself one set without a name.
+def _set_folders(folder: Path) -> dict[str | None, Path]:
+    """Set -> its folder; a folder without any of `SETS` is itself one set without a name."""
+    there: dict[str | None, Path] = {name: folder / name for name in SETS if (folder / name).is_dir()}
+    return there or {None: folder}
+
+
+def _taken(there: Mapping[str | None, Path], config: Aishell4Config) -> dict[str | None, Path]:
+    """The sets that are asked for; without a word, all but the official test set, unless there is nothing else.
+
+    Where a meeting or a list of segments is named, it is looked for everywhere.
 
     Raises:
         InputError: a set that is not there.
     """
-    there = {name: folder / name for name in SETS if (folder / name).is_dir()}
-    if wanted is None and not there:
-        return {None: folder}
-    return {name: lookup(there, name, f"set in {folder}") for name in (there if wanted is None else wanted)}
+    if config.sets is not None:
+        named = {name: folder for name, folder in there.items() if name is not None}
+        return {name: lookup(named, name, f"set in {config.data_dir}") for name in config.sets}
+    training = {name: folder for name, folder in there.items() if name != OFFICIAL_TEST}
+    by_name = config.meeting is not None or config.segment_list is not None
+    return dict(there) if by_name or not training else training
 
 
 def _by_stem(
@@ -339,56 +352,3 @@ def _rows(
         row |= {"gender": GENDERS.get(piece.speaker[-2:]), "overlap": None if overlaps is None else overlaps[number]}
         rows.append(row)
     return rows
-
-
-# --- splits: the turns of one meeting -> train, test, or why a turn is in neither ------------------------------------
-
-
-def no_split(turns: Sequence[Turn], share: float, seed: int) -> list[str]:
-    """All of them train."""
-    return [TRAIN] * len(turns)
-
-
-def random_split(turns: Sequence[Turn], share: float, seed: int) -> list[str]:
-    """A share of every speaker's turns, drawn as scikit-learn's `train_test_split` does.
-
-    Neighbours in time, and turns that overlap, fall on both sides. A speaker with one turn trains; where the share is
-    fewer turns than there are speakers, as scikit-learn does not allow, all turns do.
-    """
-    count = Counter(turn.speaker for turn in turns)
-    several = [i for i, turn in enumerate(turns) if count[turn.speaker] > 1]
-    speakers = [turns[i].speaker for i in several]
-    drawn = math.ceil(share * len(several))  # as scikit-learn rounds
-    if not several or min(drawn, len(several) - drawn) < len(set(speakers)):
-        return [TRAIN] * len(turns)
-    test = set(train_test_split(several, test_size=share, stratify=speakers, random_state=seed)[1])
-    return [TEST if i in test else TRAIN for i in range(len(turns))]
-
-
-def contiguous_split(turns: Sequence[Turn], share: float, seed: int) -> list[str]:
-    """The last turns in time, from the beginning of the one at which so large a share of the turns begins.
-
-    Turns that are not over by then are left out, so that no audio is on both sides; so are those of speakers who have
-    not spoken before: a classifier knows nothing of them.
-    """
-    if len(turns) < 2:
-        return [TRAIN] * len(turns)
-    starts = sorted(turn.start for turn in turns)
-    boundary = starts[-min(max(1, round(share * len(turns))), len(turns) - 1)]
-    known = {turn.speaker for turn in turns if turn.end <= boundary}
-    parts = []
-    for turn in turns:
-        if turn.end <= boundary:
-            parts.append(TRAIN)
-        elif turn.start < boundary:
-            parts.append("across the boundary")
-        else:
-            parts.append(TEST if turn.speaker in known else "speaker not heard before the boundary")
-    return parts
-
-
-SPLITS: dict[str, Callable[[Sequence[Turn], float, int], list[str]]] = {
-    "random": random_split,
-    "contiguous": contiguous_split,
-    "none": no_split,
-}

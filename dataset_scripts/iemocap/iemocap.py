@@ -9,18 +9,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 from datasets import Dataset, Features, Value
 
-from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig
-from hf_speech.corpora.listing import is_hidden, list_audio
+from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig, option
+from hf_speech.corpora.listing import list_audio
 from hf_speech.data.label_files import render_labels_json
 from hf_speech.data.problems import Problems, read_lines
+from hf_speech.data.schema import GENDERS
 from hf_speech.data.splits import RULES, split_rows
+from hf_speech.data.stored import is_hidden
 from hf_speech.errors import InputError, lookup, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ SESSIONS = 5
 NAME = re.compile(r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?P<part>impro|script)\w+)_(?P<talker>[FM])\w+")
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 EVALUATION = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(?P<name>\S+)\s+(?P<code>\S+)\s+\[(?P<ratings>[^\]]*)\]")
+REMARKED = ("C-", "A-")  # how lines begin that may end in a remark
+MARKS = ("[", "%", *REMARKED)  # how all lines begin, but for the rest of a remark
 # C-E2:	Neutral; Sadness;	(a remark); C-F1 and C-M1 are the talkers on themselves.
 VOTE = re.compile(r"C-(?P<evaluator>\w+):(?P<words>[^(]*)(\(.*)?")
 # Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
@@ -78,22 +82,19 @@ ROW = pa.schema([("id", pa.string()), ("path", pa.string()), *Features(COLUMNS).
 class IemocapConfig(CorpusConfig):
     """Which utterances are rows, and how they are split."""
 
-    part: Literal["improvised", "scripted", "both"] = field(
-        default="both", metadata={"help": "improvised or scripted dialogues, or both"}
+    part: Literal["improvised", "scripted", "both"] = option("both", "improvised or scripted dialogues, or both")
+    fold: Literal[1, 2, 3, 4, 5] | None = option(
+        None, "session whose utterances are the test split; none: one split, train"
     )
-    fold: Literal[1, 2, 3, 4, 5] | None = field(
-        default=None, metadata={"help": "session whose utterances are the test split; none: one split, train"}
+    validation: str = option(
+        "none", "of a fold: none, speaker (of the left-out session), session (the next), or a share as 0.1"
     )
-    validation: str = field(
-        default="none",
-        metadata={"help": "of a fold: none, speaker (of the left-out session), session (the next), or a share as 0.1"},
+    validation_speaker: Literal["female", "male"] = option(
+        "female", "which of the left-out session's two validates; the other tests"
     )
-    validation_speaker: Literal["female", "male"] = field(
-        default="female", metadata={"help": "which of the left-out session's two validates; the other tests"}
-    )
-    seed: int = field(default=0, metadata={"help": "of the draw of a share of the training speakers"})
-    labels_json: bool = field(default=False, metadata={"help": "write labels.json as ft-ser reads it"})
-    soft_labels: bool = field(default=False, metadata={"help": "votes instead of labels in labels.json"})
+    seed: int = option(0, "of the draw of a share of the training speakers")
+    labels_json: bool = option(False, "write labels.json as ft-ser reads it")
+    soft_labels: bool = option(False, "votes instead of labels in labels.json")
 
 
 @dataclass
@@ -217,12 +218,14 @@ def read_evaluation(file: Path, problems: Problems) -> Iterator[Utterance]:
     Args:
         file: latin-1; a block an utterance, the line of `EVALUATION` first.
         problems: takes unknown emotions and lines of no known form. A line that is no good leaves out its utterance, if
-            it begins one, else only itself.
+            it begins one, else only itself. A remark in parentheses may go on over several lines.
     """
     current: Utterance | None = None
-    last = 0
+    last, is_open = 0, False
     for line, text in read_lines(file, problems, encoding="latin-1"):
         begins, last = line > last + 1, line  # after an empty line
+        is_rest = is_open and not begins and not text.startswith(MARKS)
+        is_open = ")" not in text if is_rest else text.startswith(REMARKED) and text.count("(") > text.count(")")
         if text.startswith("["):
             if current is not None:
                 yield current
@@ -231,7 +234,7 @@ def read_evaluation(file: Path, problems: Problems) -> Iterator[Utterance]:
             votes = read_votes(text, file, line, problems)
             if current is not None:
                 current.votes.update(votes)
-        elif not text.startswith(("%", "A-")):
+        elif not is_rest and not text.startswith(MARKS):
             reason = "is no line of an evaluation; compare with the corpus as shipped"
             problems.add("malformed line", file, reason, line)
             if begins and current is not None:  # of another utterance: the votes that follow are not for this one
@@ -304,7 +307,7 @@ def row_of(utterance: Utterance, classes: dict[str, str | None], texts: dict[str
         "dominance": dominance,
         "votes": {emotion: utterance.votes[code] for code, emotion in EMOTIONS.items()},
         "speaker_id": match["session"] + match["talker"],
-        "gender": {"F": "female", "M": "male"}[match["talker"]],
+        "gender": GENDERS[match["talker"].lower()],
         "session_id": match["session"],
         "fold": match["session"][-1],
         "recording_id": match["dialog"],

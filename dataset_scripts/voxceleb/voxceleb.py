@@ -7,7 +7,7 @@ in a zip archive, whatever stands before it. A million utterances are columns; o
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 from datasets import Value
 
 from hf_speech.corpora import subsets
-from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig
+from hf_speech.corpora.builder import Corpus, CorpusBuilder, CorpusConfig, option
 from hf_speech.corpora.listing import list_audio
 from hf_speech.corpora.places import PLACE
 from hf_speech.data.problems import Problems, read_lines
-from hf_speech.errors import InputError, list_some
-from hf_speech.verification import check_trials, count_trials, fingerprint, make_trials, read_trials, trial_lines
+from hf_speech.data.schema import GENDERS
+from hf_speech.errors import InputError, list_some, lookup
+from hf_speech.verification import make_trials, speakers_of
+from hf_speech.verification.lists import TrialList, read_list
 from hf_speech.verification.trials import most_trials
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,6 @@ UTTERANCE = (
 )
 FIRST1, LAST1 = "id10001", "id11251"  # VoxCeleb1's speakers; VoxCeleb2's have lower numbers
 METADATA = ("vox1_meta.csv", "vox2_meta.csv")
-GENDERS = {"f": "female", "m": "male", "female": "female", "male": "male"}
 SPLITS = {"1": "train", "2": "validation", "3": "test", "train": "train", "val": "validation", "test": "test"}
 LIST_HEADER = "utterance_key;shard_dix;set_name"
 # What the lists are called: cleaned (since 2019), and as first distributed.
@@ -42,11 +43,6 @@ TEST_LISTS = {
     "hard": ("list_test_hard2.txt", "list_test_hard.txt"),
 }
 TRIALS = {"full": 30_000, "tiny_few": 2_000, "tiny_many_low": 30_000, "tiny_many_high": 30_000, "identification": 0}
-
-
-def option(default: Any, text: str) -> Any:
-    """A field that becomes a command-line option."""
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -62,6 +58,7 @@ class VoxCelebConfig(CorpusConfig):
     speakers_per_gender: int = option(50, "tiny_few: how many speakers of each gender")
     utterances_per_speaker: int = option(8, "tiny_many_low and tiny_many_high: how many utterances of a speaker")
     utterance_list: str | None = option(None, "take exactly the rows of this list (utterance_key;shard_dix;set_name)")
+    test_lists: list[str] | None = option(None, "such as original,hard; none: those whose speakers all have audio")
     validation_trials: str | None = option(None, "a list of trials, or how many to make; by default 30000 (few: 2000)")
     different_session: bool = option(False, "whether both sides of a target trial must come from different videos")
     metadata_dir: str | None = option(None, "where metadata and trial lists lie, if not in the data folder or meta/")
@@ -74,22 +71,6 @@ class Person:
     gender: str | None = None
     nationality: str | None = None
     set: str | None = None
-
-
-@dataclass(frozen=True)
-class TrialList:
-    """A list of trials of the output: the file it came from, its trials, and how many of that file were left out."""
-
-    file: str
-    trials: pa.Table
-    missing: int = 0
-
-    def facts(self, name: str) -> dict[str, Any]:
-        """What audit.json says of it."""
-        counts = count_trials(self.trials)
-        return {"name": name, "file": self.file, **counts, "missing": self.missing} | {
-            "fingerprint": fingerprint(self.trials)
-        }
 
 
 class VoxCeleb(CorpusBuilder):
@@ -129,7 +110,7 @@ class VoxCeleb(CorpusBuilder):
         first = rows.filter(is_first)
         second, told_by = development(rows.filter(pc.invert(is_first)), people)
         passed_over["VoxCeleb2 test"] = len(rows) - len(first) - len(second)
-        lists: dict[str, TrialList] = {}
+        lists: list[TrialList] = []
         if self.config.utterance_list:
             splits = subsets.take_listed(rows, Path(self.config.utterance_list), list_line, problems, LIST_HEADER)
         elif self.config.name == "identification":
@@ -143,12 +124,12 @@ class VoxCeleb(CorpusBuilder):
             refuse_common_speakers(splits)
         splits = {name: with_people(rows.drop_columns("hint"), people) for name, rows in splits.items()}
         if len(splits["validation"]) or self.config.validation_trials:
-            lists |= self._validation_trials(splits["validation"], problems)
+            lists += self._validation_trials(splits["validation"], problems)
         facts = {"passed_over": passed_over, "voxceleb2_sets": told_by} | {
             "speakers_without_gender": len(genderless(splits)),
-            "trials": [found.facts(name) for name, found in lists.items()],
+            "trials": [found.facts() for found in lists],
         }
-        files = {f"trials/{name}.txt": "".join(trial_lines(found.trials, ".wav")) for name, found in lists.items()}
+        files = {f"trials/{found.title}.txt": found.text for found in lists}
         return Corpus({name: rows for name, rows in splits.items() if len(rows)}, files, facts)
 
     def _check_options(self) -> None:
@@ -183,35 +164,55 @@ class VoxCeleb(CorpusBuilder):
             train = subsets.few_of_each(train, count, per_session, config.seed, problems)
         return {"train": train, "validation": validation}
 
-    def _tested(self, rows: pa.Table, problems: Problems) -> tuple[pa.Table, dict[str, TrialList]]:
+    def _tested(self, rows: pa.Table, problems: Problems) -> tuple[pa.Table, list[TrialList]]:
         """The rows that the trial lists name (all where there is no list), and those lists."""
-        lists: dict[str, TrialList] = {}
         if not len(rows):
             logger.warning("%s: no VoxCeleb1, so there is nothing to test on", self.config.data_dir)
-            return rows, lists
-        for name, files in TEST_LISTS.items():
-            path = self._metadata_file(*files)
-            if path is not None:
-                lists[name] = checked_list(path, rows, problems)
+            return rows, []
+        lists = self._test_lists(rows, problems)
         if not lists:
             logger.warning("%s: no trial list; all of VoxCeleb1 is taken", self.config.data_dir)
             return rows, lists
-        trials = pa.concat_tables([found.trials for found in lists.values()])
+        trials = pa.concat_tables([found.trials for found in lists])
         named = [trials[side].cast(pa.string()).unique() for side in ("left", "right")]
         return rows.filter(pc.is_in(rows["id"], value_set=pa.concat_arrays(named))), lists
 
-    def _validation_trials(self, rows: pa.Table, problems: Problems) -> dict[str, TrialList]:
+    def _test_lists(self, rows: pa.Table, problems: Problems) -> list[TrialList]:
+        """The lists that --test-lists names; without it those that are there and whose speakers all have audio."""
+        wanted = self.config.test_lists
+        if wanted is None:
+            paths = {name: path for name, files in TEST_LISTS.items() if (path := self._metadata_file(*files))}
+        else:
+            paths = {name: self._needed(*lookup(TEST_LISTS, name, "list to test on")) for name in wanted}
+        heard = set(rows["speaker_id"].unique().to_pylist())
+        lists, not_taken = [], []
+        for name, path in paths.items():
+            faults = Problems(problems.on_bad)  # those of a list that is not taken harm nobody
+            found = read_list(name, path, faults)
+            speakers = speakers_of(found.trials)
+            silent = len(set(speakers) - heard)
+            if silent and wanted is None:
+                not_taken.append(f"{path.name} ({silent} of its {len(speakers)} speakers have no audio)")
+            else:
+                problems.take(faults)
+                lists.append(found.checked(rows["id"], problems))
+        if not_taken:
+            mend = f"add the audio, or take them without it: --test-lists {','.join(paths)}"
+            logger.warning("%s: lists not taken: %s; %s", self.config.data_dir, list_some(not_taken), mend)
+        return lists
+
+    def _validation_trials(self, rows: pa.Table, problems: Problems) -> list[TrialList]:
         """The list of the validation rows: the given one, or so many trials made of them."""
         wanted, apart = self.config.validation_trials, self.config.different_session
         if wanted and not wanted.isdecimal():
-            return {"validation": checked_list(Path(wanted), rows, problems)}
+            return [read_list("validation", Path(wanted), problems).checked(rows["id"], problems)]
         count = int(wanted) if wanted else min(TRIALS[self.config.name], most_trials(rows, apart))
         if not count:
             if TRIALS[self.config.name] and not wanted:
                 logger.warning("%s: too few validation rows for a list of trials", self.config.data_dir)
-            return {}
+            return []
         trials = make_trials(rows, count, seed=self.config.seed, different_session=apart)
-        return {"validation": TrialList(f"made with seed {self.config.seed}", trials)}
+        return [TrialList("validation", f"made with seed {self.config.seed}", trials)]
 
     def _people(self, problems: Problems) -> dict[str, Person]:
         people: dict[str, Person] = {}
@@ -231,10 +232,10 @@ class VoxCeleb(CorpusBuilder):
         paths = (f / name for name in names for f in [*given, self.data_dir, self.data_dir / "meta"])
         return next((path for path in paths if path.is_file()), None)
 
-    def _needed(self, name: str) -> Path:
-        path = self._metadata_file(name)
+    def _needed(self, *names: str) -> Path:
+        path = self._metadata_file(*names)
         if path is None:
-            raise InputError(f"{self.config.data_dir}: {self.config.name} needs {name}; put it there or in meta/")
+            raise InputError(f"{self.config.data_dir}: {self.config.name} needs {names[0]}; put it there or in meta/")
         return path
 
 
@@ -356,13 +357,6 @@ def identification_line(line: str) -> tuple[str, str] | None:
     if len(cells) != 2 or cells[0] not in ("1", "2", "3"):
         return None
     return cells[1].rpartition(".")[0] or cells[1], SPLITS[cells[0]]
-
-
-def checked_list(path: Path, rows: pa.Table, problems: Problems) -> TrialList:
-    """A list of trials from a file, those that the rows allow."""
-    trials = read_trials(path, problems)
-    kept = check_trials(trials, rows["id"], path, problems)
-    return TrialList(path.name, kept, len(trials) - len(kept))
 
 
 def refuse_common_speakers(splits: Mapping[str, pa.Table]) -> None:

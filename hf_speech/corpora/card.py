@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCardData
 
 from ..data.audit import describe
 
-_FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 MAX_LISTED = 20
 # The Hub's bands of size, by rows.
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -36,7 +36,7 @@ def render_data_card(
     configs = _configs(audit["config_name"], list(rows), parts)
     for config in configs.values():
         # `datasets` caches a local folder by its name and its card alone: other rows need another card.
-        config["description"] = f"rows {audit['fingerprint']}"
+        config["description"] = f"content {audit['fingerprint']}"
     MetadataConfigs(configs).to_dataset_card_data(data)
     head, _, rest = body.partition("\n## ")
     sections = [head.rstrip(), _this_copy(audit, features)] + ([f"## {rest.rstrip()}"] if rest else [])
@@ -77,12 +77,19 @@ def _this_copy(audit: Mapping[str, Any], features: Features) -> str:
             round(audit["audio_bytes"].get(split, 0) / 1e6, 1) if audit["options"].get("embed_audio", True) else "paths"
         )
         speakers, sessions = (_or_dash(facts.get(name)) for name in ("speakers", "sessions"))
-        lines.append(f"| {split} | {facts['rows']:,} | {facts['hours']:.2f} | {speakers} | {sessions} | {size} |")
+        lines.append(f"| {split} | {facts['rows']:,} | {facts['hours'] or 0:.2f} | {speakers} | {sessions} | {size} |")
     lines += ["", f"Columns: {', '.join(f'`{name}`' for name in features)}.", ""]
     lines += [f"- {line}" for line in describe(audit)]
+    if audit["options"]["embed_audio"]:
+        lines.append(
+            '- `datasets` decodes the audio with torchcodec; without it, `rows.cast_column("audio", '
+            "datasets.Audio(decode=False))` gives the bytes as they are stored."
+        )
+    else:
+        lines.append("- Rows hold paths of the machine where they were written, and not the audio.")
     problems = audit["problems"]
     if problems["count"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in problems["kinds"].items())
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in problems["kinds"].items())
         lines.append(f"- Left out or put right while preparing: {kinds} (`audit.json` names them).")
     return "\n".join(lines)
 

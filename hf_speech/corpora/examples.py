@@ -12,17 +12,19 @@ import numpy as np
 import pyarrow as pa
 from datasets import Features, Value
 
-from ..audio import SAMPLE_RATE, encode_audio, read_audio
+from ..audio import SAMPLE_RATE, AudioInfo, encode_audio, read_audio, samples_at
 from ..data.problems import Problems
 from ..data.schema import channel_of
+from ..data.stored import LISTED
 from ..errors import InputError
-from .places import PLACE, open_place, place_of, read_place
+from .places import PLACE, MemberFile, open_place, place_of, read_place
 
 # Columns that say where the audio is; embedded audio has its own beginning, so there they get other names or go.
 SEGMENT = {"start": "segment_start", "end": "segment_end"}
-PRIVATE = frozenset({*PLACE.names, "file_rate"})
+PRIVATE = frozenset({*PLACE.names, *LISTED, "file_rate"})
 TRANSCODERS = {"flac": "FLAC"}
 _AHEAD = 16  # rows that are read before they are asked for, a thread
+_AHEAD_SAMPLES = 16_000 * 60 * 20  # and how long they may be together: 20 minutes, at 16 kHz
 
 
 class Options(Protocol):
@@ -58,9 +60,12 @@ def read_examples(
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[int, dict[str, Any], Future[dict[str, Any]]]] = deque()
+        samples = 0
         for i, row in enumerate(_each(rows)):
             waiting.append((i, row, pool.submit(_audio, row, options)))
-            if len(waiting) > _AHEAD * threads:
+            samples += row["length"]
+            while len(waiting) > _AHEAD * threads or (samples > _AHEAD_SAMPLES and len(waiting) > 1):
+                samples -= waiting[0][1]["length"]
                 yield from _finished(waiting.popleft(), features, problems)
         while waiting:
             yield from _finished(waiting.popleft(), features, problems)
@@ -80,7 +85,9 @@ def _finished(
     except InputError as error:
         problems.add("damaged", row["path"], str(error).removeprefix(f"{row['path']}: "))
         return
-    given = {SEGMENT.get(name, name): row[name] for name in row} if audio["bytes"] is not None else row
+    given = {SEGMENT.get(name, name): row[name] for name in row} if audio["bytes"] is not None else dict(row)
+    if "samples" in audio:  # of what was cut out, to the sample
+        given["length"] = audio.pop("samples")
     yield i, {name: audio if name == "audio" else given.get(name) for name in features}
 
 
@@ -91,16 +98,20 @@ def _audio(row: Mapping[str, Any], options: Options) -> dict[str, Any]:
     if cut or options.transcode:
         # A file of its own keeps the rate that it has; what is converted on request gets the models' one.
         rate = SAMPLE_RATE if options.transcode else int(row["file_rate"])
-        return {"bytes": _flac(row, rate), "path": f"{row['id']}.flac"}
+        waveform = _waveform(row, rate)
+        samples = samples_at(AudioInfo(len(waveform), rate, 1))
+        # Lossy sources may overshoot full scale by a little.
+        content = encode_audio(np.clip(waveform, -1, 1), rate, name=row["path"])
+        return {"bytes": content, "path": f"{row['id']}.flac", "samples": samples}
     suffix = PurePosixPath(row["path"]).suffix.lower()
     return {"bytes": read_place(place_of(row)), "path": f"{row['id']}{suffix}"}
 
 
-def _flac(row: Mapping[str, Any], rate: int) -> bytes:
+def _waveform(row: Mapping[str, Any], rate: int) -> np.ndarray:
     start = row.get("start") or 0.0
     duration = None if row.get("end") is None else row["end"] - start
     channel: Any = channel_of(row, "mean")
-    place = place_of(row)
-    waveform = read_audio(open_place(place), sample_rate=rate, start=start, duration=duration, channel=channel)
-    # Lossy sources may overshoot full scale by a little.
-    return encode_audio(np.clip(waveform, -1, 1), rate, name=row["path"])
+    source = open_place(place_of(row))
+    if isinstance(source, MemberFile) and not start and duration is None:
+        source.read_whole()  # for its CRC-32: decoders notice little; a piece of a long one is not worth the time
+    return read_audio(source, sample_rate=rate, start=start, duration=duration, channel=channel)

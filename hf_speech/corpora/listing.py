@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..data.problems import Problems
-from ..data.stored import AUDIO_EXTENSIONS
+from ..data.stored import AUDIO_EXTENSIONS, is_hidden
 from ..errors import InputError
 from .places import DEFLATED, PLACE, STORED
 
@@ -43,8 +43,8 @@ def list_audio(
 
     Args:
         folder: where to look.
-        problems: takes what can't be used: names that climb out of an archive or are no UTF-8, encrypted members, broken
-            archives, folders that can't be read.
+        problems: takes what can't be used: names that climb out of an archive or are not UTF-8, encrypted members,
+            broken archives, folders that can't be read.
         extensions: of the files wanted, lower case.
         archives: whether to look into .zip files.
 
@@ -83,7 +83,7 @@ def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
 def _walk(folder: Path, wanted: frozenset[str], archives: bool, problems: Problems) -> Iterator[tuple[Any, ...]]:
     """Rows of `LISTING`, in no particular order."""
     root = str(folder)
-    for path in _files(root, frozenset(), problems):
+    for path in _files(root, problems):
         extension = os.path.splitext(path)[1].lower()
         if extension in wanted:
             yield (path[len(root) + 1 :], path, None, None, None, None, None, None)
@@ -91,38 +91,43 @@ def _walk(folder: Path, wanted: frozenset[str], archives: bool, problems: Proble
             yield from _members(path, wanted, problems)
 
 
-def _files(folder: str, above: frozenset[tuple[int, int]], problems: Problems) -> Iterator[str]:
-    """The files in a folder, at any depth; `above`: device and inode of the folders that it lies in."""
-    try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            return  # a link that leads back: what is there has been seen
-        with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir(), entry.is_file() or entry.is_symlink()) for entry in entries]
-    except OSError as error:
-        problems.add("unreadable folder", _written(folder), f"can't be read ({error.strerror}); mend its rights")
-        return
-    for name, is_folder, is_file in found:
-        if is_hidden(name):
+def _files(root: str, problems: Problems) -> Iterator[str]:
+    """The files in a folder, at any depth."""
+    # Each folder with the device and inode of those that it lies in; a list, since folders nest deeper than functions.
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = os.stat(folder)
+            here = (status.st_dev, status.st_ino)
+            if here in above:
+                continue  # a link that leads back: what is there has been seen
+            with os.scandir(folder) as entries:
+                found = [(entry.name, _is_folder(entry)) for entry in entries if not is_hidden(entry.name)]
+        except OSError as error:
+            problems.add("unreadable folder", folder, f"can't be read ({error.strerror}); mend its rights or its name")
             continue
-        path = f"{folder}/{name}"
-        if _written(path) != path:
-            problems.add("encoding", _written(path), "its name is not UTF-8; rename it")
-        elif is_folder:
-            yield from _files(path, above | {here}, problems)
-        elif is_file:  # not a pipe, which would be waited for; a link to nothing is found missing later
-            yield path
+        for name, is_folder in found:
+            path = f"{folder}/{name}"
+            if _written(path) != path:
+                problems.add("encoding", _written(path), "its name is not UTF-8; rename it")
+            elif is_folder:
+                waiting.append((path, above | {here}))
+            elif is_folder is not None:
+                yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool | None:
+    """Whether it is one, or a file; None: neither, such as a pipe, which would be waited for."""
+    try:
+        return entry.is_dir() or (False if entry.is_file() or entry.is_symlink() else None)
+    except OSError:
+        return False  # a link to itself; like one to nothing it is found missing later
 
 
 def _written(path: str) -> str:
-    """A path as it can be written: bytes that are not UTF-8 as \\xff."""
+    """A path as it can be written, what is not UTF-8 in the notation of Python."""
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def is_hidden(name: str) -> bool:
-    """Hidden files, and what macOS writes into archives: `._` twins, which look like audio and are not."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _members(archive: str, wanted: frozenset[str], problems: Problems) -> Iterator[tuple[Any, ...]]:
@@ -187,7 +192,10 @@ def _records(file: Any, archive: str) -> Iterator[tuple[str, int, int, int, int,
         if _FULL32 in (packed, size, offset):
             size, packed, offset = _wide(rest[n : n + m], archive, size, packed, offset)
         offset += directory.shift
-        if offset + packed > directory.start or size > _MOST * (packed + 1):
+        odd = (method == STORED and size != packed and not flags & _ENCRYPTED) or (
+            method == DEFLATED and size > _MOST * packed
+        )
+        if odd or offset + packed > directory.start:
             raise _damaged(archive)
         yield name, flags, method, crc, packed, size, offset
 
@@ -213,14 +221,12 @@ def _directory(file: Any, archive: str) -> _Directory:
     at = _end(tail)
     if at is None:
         raise InputError(f"{archive}: is no zip archive, or was cut short; get it again")
-    _, disk, _, _, count, length, start, _ = _END.unpack_from(tail, at)
+    _, disk, _, _, _, length, start, _ = _END.unpack_from(tail, at)
+    wide = at - _END64_LOCATOR.size - _END64.size
+    if wide >= 0 and tail[at - _END64_LOCATOR.size :][:4] == b"PK\x06\x07" and tail[wide:][:4] == b"PK\x06\x06":
+        _, _, _, _, disk, _, _, _, length, start = _END64.unpack_from(tail, wide)
+        at = wide
     until = tail_start + at  # the directory lies right before its end
-    if _FULL16 in (disk, count) or _FULL32 in (length, start):
-        locator = at - _END64_LOCATOR.size
-        wide = locator - _END64.size
-        if wide >= 0 and tail[locator : locator + 4] == b"PK\x06\x07" and tail[wide : wide + 4] == b"PK\x06\x06":
-            _, _, _, _, disk, _, _, _, length, start = _END64.unpack_from(tail, wide)
-            until = tail_start + wide
     if disk:
         raise InputError(f"{archive}: is the last of several pieces; join them first (zip -s 0 --out whole.zip)")
     shift = until - length - start

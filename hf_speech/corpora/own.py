@@ -1,8 +1,11 @@
 """Anybody's own recordings as a corpus: whatever the readers of `hf_speech.data` read."""
 
 import logging
-from dataclasses import dataclass, field
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 from datasets import Dataset
@@ -11,8 +14,9 @@ from ..data.problems import Problems
 from ..data.readers import load_rows
 from ..data.schema import media_fragment
 from ..data.splits import split_rows
+from ..data.stored import LISTED, MEASURED
 from ..errors import InputError
-from .builder import Corpus, CorpusBuilder, CorpusConfig
+from .builder import Corpus, CorpusBuilder, CorpusConfig, option
 from .examples import PRIVATE
 
 logger = logging.getLogger(__name__)
@@ -26,22 +30,19 @@ OWN = {
     "label-list": "the file of lines `path label`",
     "labels-json": "the file of labels",
 }
-_OURS = frozenset({"length", "duration"})  # measured, whatever the table says
 
 
 @dataclass
 class OwnConfig(CorpusConfig):
     """Options of the readers, and the split rules of `hf_speech.data.splits`."""
 
-    label_file: str | None = field(
-        default=None, metadata={"help": "the table or list; its paths count from --data-dir"}
-    )
-    columns: dict[str, str] = field(default_factory=dict, metadata={"help": "our column -> the table's, as a=b,c=d"})
-    labels: list[str] | None = field(default=None, metadata={"help": "what labels-json may hold, as anger,sad"})
-    validation: str | None = field(default=None, metadata={"help": "split rule of validation rows, such as 0.1"})
-    test: str | None = field(default=None, metadata={"help": "split rule of test rows, such as speaker_id=anna,ben"})
-    group_by: str | None = field(default="speaker_id", metadata={"help": "column that a share keeps together"})
-    split_seed: int = field(default=0, metadata={"help": "seed of a share"})
+    label_file: str | None = option(None, "the table or list, here or in --data-dir; its paths count from --data-dir")
+    columns: dict[str, str] = option({}, "our column -> the table's, as a=b,c=d")
+    labels: list[str] | None = option(None, "what labels-json may hold, as anger,sad")
+    validation: str | None = option(None, "split rule of validation rows, such as 0.1")
+    test: str | None = option(None, "split rule of test rows, such as speaker_id=anna,ben")
+    group_by: str | None = option("speaker_id", "column that a share keeps together")
+    split_seed: int = option(0, "seed of a share")
 
 
 class OwnBuilder(CorpusBuilder):
@@ -53,11 +54,10 @@ class OwnBuilder(CorpusBuilder):
     def find_rows(self, problems: Problems) -> Corpus:
         """See `CorpusBuilder`."""
         config = self.config
-        source = Path(config.label_file) if config.label_file else self.data_dir
         if self.READER.startswith("label") and not config.label_file:
             raise InputError(f"{self.READER}: give --label-file, {OWN[self.READER]}")
         splits = load_rows(
-            source,
+            _label_file(config.label_file, self.data_dir) if config.label_file else self.data_dir,
             reader=self.READER,
             columns=config.columns,
             audio_root=self.data_dir if config.label_file else None,
@@ -72,37 +72,93 @@ class OwnBuilder(CorpusBuilder):
                 group_by=config.group_by,
                 seed=config.split_seed,
             )
-        root = str(self.data_dir.absolute())
-        tables = {split: _table(rows, root) for split, rows in splits.items()}
-        names = dict.fromkeys(name for table in tables.values() for name in table.column_names)
-        features = {name: kind for rows in splits.values() for name, kind in rows.features.items()}
-        return Corpus(tables, columns={name: features[name] for name in names if name in features and name != "id"})
+        found = {split: _renamed(rows) for split, rows in splits.items()}
+        features = {name: kind for rows in found.values() for name, kind in rows.features.items()}
+        ours = {"id", "audio", *LISTED, *MEASURED}
+        return Corpus(
+            _tables(found, os.path.normpath(self.data_dir.absolute())),
+            columns={name: kind for name, kind in features.items() if name not in ours},
+        )
 
 
-def _table(rows: Dataset, root: str) -> pa.Table:
-    """`id`, `path` and the rows' own columns."""
-    rows = rows.flatten_indices() if rows._indices is not None else rows
-    table: pa.Table = rows.data.table.replace_schema_metadata(None)
-    paths = table["audio"].combine_chunks().field("path").to_pylist()
-    ids = table["id"].to_pylist() if "id" in table.column_names else _names(paths, table, root)
-    clash = [name for name in table.column_names if name in PRIVATE]
+def _label_file(name: str, folder: Path) -> Path:
+    """The table or list: as any path on a command line, or else in the data folder.
+
+    Raises:
+        InputError: it is in neither.
+    """
+    places = list(dict.fromkeys(place / name for place in (Path.cwd(), folder.absolute())))
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(f"--label-file {name}: there is no {' and no '.join(map(str, places))}; check the path")
+
+
+def _renamed(rows: Dataset) -> Dataset:
+    """The rows, columns that are called as ours with an underscore more."""
+    clash = [name for name in rows.column_names if name in PRIVATE - LISTED.keys()]
     if clash:
         logger.warning("columns named %s are ours: yours are called %s_", ", ".join(clash), "_, ".join(clash))
-        table = table.rename_columns([f"{name}_" if name in PRIVATE else name for name in table.column_names])
-    table = table.drop_columns([name for name in ("audio", "id", *_OURS) if name in table.column_names])
-    return table.add_column(0, "id", pa.array(ids, pa.string())).add_column(1, "path", pa.array(paths, pa.string()))
+    return rows.rename_columns({name: f"{name}_" for name in clash})
 
 
-def _names(paths: list[str], table: pa.Table, root: str) -> list[str]:
-    """A name a row that holds on any machine: the path in the data folder without its suffix, and the cut, if any."""
-    cuts = [""] * len(paths)
-    if "start" in table.column_names or "end" in table.column_names:
-        spans = [
-            table[name].to_pylist() if name in table.column_names else [None] * len(paths) for name in ("start", "end")
-        ]
-        cuts = [media_fragment(start, end) for start, end in zip(*spans, strict=True)]
-    inside = [path[len(root) + 1 :] if path.startswith(f"{root}/") else path.lstrip("/") for path in paths]
-    return [str(Path(name).with_suffix("")) + cut for name, cut in zip(inside, cuts, strict=True)]
+def _tables(splits: Mapping[str, Dataset], root: str) -> dict[str, pa.Table]:
+    """`id`, `path` and the rows' own columns, by split."""
+    tables = {}
+    for split, rows in splits.items():
+        rows = rows.flatten_indices() if rows._indices is not None else rows
+        table: pa.Table = rows.data.table.replace_schema_metadata(None)
+        paths = table["audio"].combine_chunks().field("path")
+        table = table.drop_columns([name for name in ("audio", *MEASURED) if name in table.column_names])
+        tables[split] = table.add_column(0, "path", paths.cast(pa.string()))
+    if all("id" in table.column_names for table in tables.values()):
+        return tables
+    names = _names({path for table in tables.values() for path in table["path"].to_pylist()}, root)
+    return {split: table.add_column(0, "id", pa.array(_ids(table, names))) for split, table in tables.items()}
+
+
+def _ids(table: pa.Table, names: Mapping[str, str]) -> list[str]:
+    """A name a row that holds on any machine: that of its file, and the piece of it, if any."""
+    blank = [None] * len(table)
+    cut = ("start", "end", "channel")
+    pieces = zip(*(table[name].to_pylist() if name in table.column_names else blank for name in cut), strict=True)
+    paths = table["path"].to_pylist()
+    return [names[path] + media_fragment(*piece) for path, piece in zip(paths, pieces, strict=True)]
+
+
+def _names(paths: Set[str], root: str) -> dict[str, str]:
+    """Path -> its name: where it lies in the data folder, without the suffix where no other file is called alike.
+
+    Of files elsewhere it is the end of the path, as many of its parts as tell them apart.
+    """
+    inside = f"{root.rstrip(os.sep)}{os.sep}"
+    files = {path: os.path.normpath(path) for path in paths}
+    called = {path: file.removeprefix(inside) for path, file in files.items()}
+    outside = {path: PurePath(file).parts[1:] for path, file in files.items() if called[path] == file}
+    taken = {called[path] for path in paths - outside.keys()}
+    for count in range(1, 1 + max(map(len, outside.values()), default=0)):
+        ends = {path: "/".join(parts[-count:]) for path, parts in outside.items()}
+        called |= ends
+        apart = len(set(ends.values())) == len({files[path] for path in outside})
+        if apart and taken.isdisjoint(ends.values()):
+            break
+    short = _short(set(called.values()))
+    return {path: short[name] for path, name in called.items()}
+
+
+def _short(names: Set[str]) -> dict[str, str]:
+    """File -> its name without the suffix; with it, where two would be called alike.
+
+    >>> _short({"x/a.wav", "x/a.flac", "x/b.wav"}) == {"x/a.wav": "x/a.wav", "x/a.flac": "x/a.flac", "x/b.wav": "x/b"}
+    True
+    """
+    short = {name: os.path.splitext(name)[0] for name in names}
+    while True:
+        count = Counter(short.values())
+        alike = {name for name, stem in short.items() if stem != name and count[stem] > 1}
+        if not alike:
+            return short
+        short |= {name: name for name in alike}
 
 
 def own_builder(reader: str) -> type[OwnBuilder]:

@@ -8,6 +8,7 @@ A table of rows holds a place as columns, so that a million of them take no Pyth
               is packed (0 or 8), CRC-32; null for a file
 """
 
+import hashlib
 import io
 import os
 import struct
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import InputError
 
@@ -70,10 +72,7 @@ def read_place(place: str | Member) -> bytes:
     """
     if isinstance(place, Member):
         with MemberFile(place) as file:
-            content = file.read()
-        if len(content) != place.size or zlib.crc32(content) != place.crc:
-            raise InputError(f"{place.path}: damaged in the archive (its CRC-32 differs); get the archive again")
-        return content
+            return file.read_whole()
     try:
         with open(place, "rb") as file:
             return file.read()
@@ -84,14 +83,18 @@ def read_place(place: str | Member) -> bytes:
 class MemberFile(io.RawIOBase):
     """A member of a zip archive as a seekable file; a packed one is unpacked from its start, as far as is read.
 
+    One that can't be unpacked ends there: libsndfile calls from C, where an exception would be printed and lost. Only
+    `read_whole` raises.
+
     Raises:
-        InputError: the archive is not there, its header is not where the directory says, or it can't be unpacked.
+        InputError: the archive is not there, or the member's header is not where the directory says.
     """
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self.name = member.path
-        self._file = _archive(member.archive)
+        self._archive = _open_archive(member.archive)
+        self._file = self._archive.number
         self._place = 0
         header = os.pread(self._file, _LOCAL_HEADER.size, member.offset)
         if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
@@ -126,11 +129,23 @@ class MemberFile(io.RawIOBase):
         if end <= self._place:
             return b""
         if self.member.method == STORED:
-            content = os.pread(self._file, end - self._place, self._begin + self._place)
+            content = _read_at(self._file, self._begin + self._place, end - self._place)
         else:
             self._unpack(end)
             content = bytes(self._unpacked[self._place : end])
         self._place += len(content)
+        return content
+
+    def read_whole(self) -> bytes:
+        """All bytes, compared with the CRC-32.
+
+        Raises:
+            InputError: cut short, or damaged.
+        """
+        self.seek(0)
+        content = self.read()
+        if len(content) != self.member.size or zlib.crc32(content) != self.member.crc:
+            raise InputError(f"{self.name}: damaged in the archive (its CRC-32 differs); get the archive again")
         return content
 
     def readinto(self, buffer: Any) -> int:
@@ -140,21 +155,80 @@ class MemberFile(io.RawIOBase):
         return len(content)
 
     def _unpack(self, end: int) -> None:
-        while len(self._unpacked) < end and self._taken < self.member.packed:
-            piece = os.pread(self._file, min(_PIECE, self.member.packed - self._taken), self._begin + self._taken)
+        while len(self._unpacked) < end and not self._inflate.eof:
+            piece = self._inflate.unconsumed_tail
             if not piece:
-                break
-            self._taken += len(piece)
+                left = self.member.packed - self._taken
+                piece = os.pread(self._file, min(_PIECE, left), self._begin + self._taken)
+                self._taken += len(piece)
             try:
-                self._unpacked += self._inflate.decompress(piece)
-            except zlib.error as error:
-                raise InputError(f"{self.name}: damaged in the archive ({error}); get the archive again") from error
+                # A piece may unpack to a thousand times its size: no more is taken than is wanted, or a piece.
+                unpacked = self._inflate.decompress(piece, max(end - len(self._unpacked), _PIECE))
+            except zlib.error:
+                self._taken = self.member.packed
+                return
+            if not piece and not unpacked:
+                return
+            self._unpacked += unpacked
+
+
+def _read_at(file: int, start: int, size: int) -> bytes:
+    """So many bytes, fewer at the end of the file; the system reads no more than 2 GiB at once."""
+    pieces = []
+    while size:
+        piece = os.pread(file, min(size, 1 << 30), start)
+        if not piece:
+            break
+        pieces.append(piece)
+        start, size = start + len(piece), size - len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _OpenArchive:
+    """An archive, open until nobody uses it; reads name their place, so threads share it."""
+
+    def __init__(self, path: str) -> None:
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+def _open_archive(path: str) -> _OpenArchive:
+    try:
+        status = os.stat(path)
+        return _kept_open(path, status.st_dev, status.st_ino, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); check the path") from error
 
 
 @lru_cache(maxsize=64)
-def _archive(path: str) -> int:
-    """An open archive, kept open: reads name their place, so threads share it."""
+def _kept_open(path: str, *version: int) -> _OpenArchive:
+    """Opened once, and again when another file has taken its place."""
+    return _OpenArchive(path)
+
+
+def sources_state(table: pa.Table) -> str:
+    """A digest of the sizes and times of the files and archives that the rows of a table lie in."""
+    archives = (
+        table["archive"].cast(pa.string()) if "archive" in table.column_names else pa.nulls(len(table), pa.string())
+    )
+    digest = hashlib.sha256()
+    for path in sorted(name for name in pc.unique(archives).to_pylist() if name is not None):
+        digest.update(_state(path))
+    last = None
+    for batch in table.select(["path"]).filter(pc.is_null(archives)).to_batches(max_chunksize=10_000):
+        for path in batch.column(0).to_pylist():
+            if path != last:  # the segments of a file are neighbours
+                digest.update(_state(path))
+            last = path
+    return digest.hexdigest()[:16]
+
+
+def _state(path: str) -> bytes:
     try:
-        return os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); check the path") from error
+        found = os.stat(path)
+    except OSError:
+        return b"absent "
+    return b"%d %d " % (found.st_size, found.st_mtime_ns)

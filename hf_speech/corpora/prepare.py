@@ -1,70 +1,41 @@
 """`hf-speech prepare`: a corpus on disk -> a folder of Parquet shards with a card and an audit, whole or resumable.
 
-The work is done in `<output>/.prepare/`: the rows with their lengths first (`rows-<split>.arrow`, `plan.json`), then
-the shards, then card and audit; only then everything is moved to its place, audit.json last. A run that was cut short
-goes on where it stopped if it is given the same options.
+The work is done in `<output>/.prepare/`: the plan and the rows with their lengths first (see plan.py), then the shards,
+then card and audit; only then everything is moved to its place (see publish.py). A run that was cut short goes on where
+it stopped if the same is asked for and nothing it was made from has changed.
 """
 
-import hashlib
 import importlib.metadata
-import io
 import json
-import logging
 import os
-import shutil
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Features
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..data.audit import audit as audit_of
 from ..data.problems import Problems
-from ..errors import InputError, list_some
+from ..errors import InputError
 from ..files import replacing
-from .builder import CorpusBuilder
+from .builder import CorpusBuilder, measured, without_twins
 from .card import render_data_card
-from .examples import PRIVATE, features_of
-from .lengths import measure
-from .shards import Shard, plan_shards, write_shards
+from .examples import PRIVATE
+from .plan import Plan, digest_of, make_plan, planned_rows
+from .publish import AUDIT, OUT, claimed, finish_publishing, publish, require_room
+from .shards import write_shards
 
-logger = logging.getLogger(__name__)
-
-WORK, OUT = ".prepare", "out"
-PLAN = "plan.json"
-AUDIT = "audit.json"
 CARD = "README.md"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be written, as found before anything is.
-
-    Attributes:
-        key: what was asked for; a plan holds for the same request only.
-        features: of the rows, as `Features.to_dict` gives them.
-        shards: split -> its shards.
-        parts: part -> the splits that it has; empty where shards are not kept apart.
-        files: further text files.
-        facts: further entries of audit.json.
-        problems: what was found so far, as `Problems.to_dict` gives it.
-    """
-
-    key: dict[str, Any]
-    features: dict[str, Any]
-    shards: dict[str, list[Shard]]
-    parts: dict[str, list[str]]
-    files: dict[str, str]
-    facts: dict[str, Any]
-    problems: dict[str, Any]
+_NO_ROOM = frozenset({EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS})
+_NOT_ASKED = frozenset({"name", "version", "data_dir", "data_files", "description"})  # of a builder's config
 
 
 @contextmanager
@@ -78,35 +49,6 @@ def open_builder(
         raise InputError(f"--config-name {config_name}: there is no such configuration; {valid}")
     with tempfile.TemporaryDirectory(prefix="hf_speech-") as cache:
         yield kind(cache_dir=cache, config_name=config_name, data_dir=str(Path(data_dir).absolute()), **options)
-
-
-def find(builder: CorpusBuilder, problems: Problems, workers: int | None = None) -> tuple[dict[str, pa.Table], Any]:
-    """The rows of each split with their lengths, every problem of names, metadata and headers noted; and the corpus."""
-    corpus = builder.find_rows(problems)
-    tables = _without_twins(corpus.splits, problems)
-    rows = {split: measure(table, problems, workers) for split, table in tables.items() if len(table)}
-    return {split: table for split, table in rows.items() if len(table)}, corpus
-
-
-def _without_twins(splits: Mapping[str, pa.Table], problems: Problems) -> dict[str, pa.Table]:
-    """The rows without those whose id an earlier row has."""
-    ids = pa.chunked_array([chunk for table in splits.values() for chunk in table["id"].chunks], type=pa.string())
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return dict(splits)
-    counted = pc.value_counts(ids)
-    twice = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
-    first: dict[str, str] = {}
-    kept = {}
-    for split, table in splits.items():
-        keep = np.ones(len(table), bool)
-        for i in np.flatnonzero(pc.is_in(table["id"], value_set=twice).to_numpy()):
-            name, path = table["id"][i].as_py(), table["path"][i].as_py()
-            if name in first:
-                keep[i] = False
-                problems.add("duplicate id", path, f"{name} is also the id of {first[name]}; keep one of them")
-            first.setdefault(name, path)
-        kept[split] = table.filter(pa.array(keep))
-    return kept
 
 
 def prepare(
@@ -140,17 +82,23 @@ def prepare(
         The content of audit.json.
 
     Raises:
-        InputError: nothing there, rows that can't be used (all are listed), an output folder that is in use.
+        InputError: nothing there, rows that can't be used (all are listed), an output folder that is in use or full.
     """
     output = Path(output_dir).absolute()
-    work = output / WORK
-    with open_builder(kind, data_dir, config_name, dict(options or {})) as builder:
+    with open_builder(kind, data_dir, config_name, dict(options or {})) as builder, claimed(output) as work:
         key = _key(name, builder, shard_size)
-        with _claimed(output, key, overwrite):
-            if not (work / OUT / AUDIT).is_file():
-                plan = _plan(builder, work, key, shard_size, workers)
-                _write(work, plan, builder, name, card)
-            return _publish(work, output)
+        try:
+            if finish_publishing(work) != key:
+                require_room(output, overwrite)
+                plan = make_plan(builder, work, key, shard_size, workers)
+                publish(work, _write(work, plan, builder, name, card), key)
+            audit: dict[str, Any] = json.loads((output / AUDIT).read_text(encoding="utf-8"))
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            where = f"{output}: can't be written ({os.strerror(error.errno)})"
+            raise InputError(f"{where}; make room, then give the same command: it goes on where it stopped") from error
+    return audit
 
 
 def look(
@@ -169,215 +117,111 @@ def look(
     """
     with open_builder(kind, data_dir, config_name, dict(options or {})) as builder:
         problems = Problems(builder.config.on_bad_row)
-        rows, corpus = find(builder, problems, workers)
+        corpus = builder.find_rows(problems)
+        rows = measured(without_twins(corpus.splits, problems), problems, workers)
         problems.settle(name)
         public = {split: _public(table) for split, table in rows.items()}
         return {"corpus": name, **corpus.facts, **audit_of(public, None), "problems": problems.to_dict()}
 
 
 def _key(name: str, builder: CorpusBuilder, shard_size: int) -> dict[str, Any]:
-    """Everything that decides what is written: an unfinished run is taken up for the same key only."""
-    given = {f.name: getattr(builder.config, f.name) for f in fields(builder.config)}
-    config = {name: value for name, value in given.items() if name not in ("version", "data_files", "description")}
-    return {
-        "corpus": name,
-        "hf_speech": _version(),
-        "shard_size": shard_size,
-        "config": json.loads(json.dumps(config)),
-    }
+    """Everything that decides what is written, but for what lies in the folder of the corpus."""
+    options = {item.name: getattr(builder.config, item.name) for item in _options(builder)}
+    place = {"data_dir": builder.config.data_dir, "config_name": builder.config.name, "shard_size": shard_size}
+    # By way of JSON, since that is what a plan is kept in.
+    return json.loads(json.dumps({"corpus": name, "hf_speech": _version(), **place, "options": options}))
 
 
-@contextmanager
-def _claimed(output: Path, key: dict[str, Any], overwrite: bool) -> Iterator[None]:
-    """The output folder, for this run alone.
-
-    Raises:
-        InputError: another run is at it, or it holds something that may not be replaced.
-    """
-    work = output / WORK
-    there = {path.name for path in output.iterdir()} - {WORK} if output.is_dir() else set()
-    unfinished = _key_of(work)
-    if unfinished is None or unfinished != key:
-        if AUDIT in there and not overwrite:
-            raise InputError(f"{output}: holds a prepared corpus already; give another --output-dir, or --overwrite")
-        if there and AUDIT not in there and not (unfinished and overwrite):
-            raise InputError(f"{output}: holds other files ({list_some(sorted(there), 3)}); give a new --output-dir")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: can't be made ({error.strerror}); give another --output-dir") from error
-    try:
-        with FileLock(work / "lock", timeout=0):
-            if unfinished is not None and unfinished != key:
-                _clear(work)
-            yield
-    except Timeout:
-        raise InputError(f"{output}: another run is writing there; wait for it, or give another --output-dir") from None
+def _options(builder: CorpusBuilder) -> list[Any]:
+    return [item for item in fields(builder.config) if item.name not in _NOT_ASKED]
 
 
 def _version() -> str:
     return importlib.metadata.version("hf_speech")
 
 
-def _key_of(work: Path) -> dict[str, Any] | None:
-    """What the unfinished run in a folder was asked for."""
-    try:
-        found: dict[str, Any] = json.loads((work / PLAN).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return found
-
-
-def _clear(work: Path) -> None:
-    for path in work.iterdir():
-        if path.name != "lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _plan(builder: CorpusBuilder, work: Path, key: dict[str, Any], shard_size: int, workers: int | None) -> Plan:
-    """The plan of an unfinished run, or a new one."""
-    if (work / PLAN).is_file():
-        logger.info("going on with what an earlier run has written to %s", work)
-        facts = json.loads((work / PLAN).read_text(encoding="utf-8"))
-        facts["shards"] = {split: [Shard(**shard) for shard in shards] for split, shards in facts["shards"].items()}
-        return Plan(**facts)
-    _clear(work)
-    problems = Problems(builder.config.on_bad_row)
-    rows, corpus = find(builder, problems, workers)
-    problems.settle(key["corpus"])
-    if not rows:
-        raise InputError(f"{builder.config.data_dir}: no rows of {key['corpus']} found; check --data-dir")
-    shards = {}
-    for split, table in rows.items():
-        shards[split] = plan_shards(split, table, builder.config, corpus.parts, shard_size)
-        with replacing(work / f"rows-{split}.arrow") as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
-            writer.write_table(table, max_chunksize=10_000)
-    features = (
-        builder.info.features if corpus.columns is None else features_of(corpus.columns, builder.config.embed_audio)
-    )
-    plan = Plan(
-        key=key,
-        features=features.to_dict(),
-        shards=shards,
-        parts=_parts(rows, corpus.parts),
-        files=corpus.files,
-        facts=corpus.facts,
-        problems=problems.to_dict(),
-    )
-    with replacing(work / PLAN) as temporary:
-        temporary.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-    return plan
-
-
-def _parts(rows: Mapping[str, pa.Table], column: str | None) -> dict[str, list[str]]:
-    """Part -> the splits that it has."""
-    parts: dict[str, list[str]] = {}
-    for split, table in rows.items():
-        for part in pc.unique(table[column]).to_pylist() if column else []:
-            parts.setdefault(part, []).append(split)
-    return dict(sorted(parts.items()))
-
-
-def _write(work: Path, plan: Plan, builder: CorpusBuilder, name: str, card: str | None) -> None:
-    """Shards, card and audit, beneath the work folder; the audit comes last."""
+def _write(work: Path, plan: Plan, builder: CorpusBuilder, name: str, card: str | None) -> list[str]:
+    """Shards, further files, card and audit, in the work folder; gives their names."""
     out = work / OUT
     out.mkdir(exist_ok=True)
     problems = Problems.from_dict(plan.problems, builder.config.on_bad_row)
-    before = len(problems)
     features = Features.from_dict(plan.features)
-    rows = {split: _rows(work, split) for split in plan.shards}
-    content: dict[str, np.ndarray] = {}
-    written: dict[str, int] = {}
-    with tqdm(total=sum(map(len, rows.values())), desc="writing", unit="row", disable=None) as bar:
-        for split, shards in plan.shards.items():
-            found = write_shards(out, shards, rows[split], features, builder.config, problems, bar)
-            rows[split] = rows[split].filter(pa.array(found.kept)) if not found.kept.all() else rows[split]
-            content[split], written[split] = found.hashes, found.bytes
-    if len(problems) > before:
-        problems.settle(name)
+    rows, content, size = _write_rows(work, plan, builder, features, problems)
     public = {split: _public(table) for split, table in rows.items()}
+    # Of rows without audio, where it lies says what they are.
+    cells = public if builder.config.embed_audio else rows
+    shards = [shard.name for split in rows for shard in plan.shards[split]]
     audit = {
         "corpus": name,
         "config_name": builder.config.name,
         "hf_speech": _version(),
-        "fingerprint": _fingerprint(rows, content, builder.config.embed_audio),
-        "options": {key: value for key, value in plan.key["config"].items() if key not in ("name", "data_dir")},
+        "fingerprint": digest_of(cells, *(found.tobytes() for found in content.values())),
+        "options": {item.name: _public_value(getattr(builder.config, item.name)) for item in _options(builder)},
         "given": _given(builder),
         **plan.facts,
         **audit_of(public, content if builder.config.embed_audio else None),
-        "problems": problems.to_dict(),
-        "audio_bytes": written,
-        "files": sorted([*plan.files, CARD, AUDIT, *(s.name for shards in plan.shards.values() for s in shards)]),
+        "problems": _public_problems(problems, builder),
+        "audio_bytes": size,
+        "files": sorted([*plan.files, CARD, AUDIT, *shards]),
     }
-    for file, text in plan.files.items():
-        path = out / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+    texts = {**plan.files, CARD: render_data_card(audit, features, plan.parts, card if plan.is_corpus else None)}
+    texts[AUDIT] = json.dumps(audit, indent=1, ensure_ascii=False) + "\n"
+    for file, text in texts.items():
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    with replacing(out / CARD) as temporary:
-        temporary.write_text(render_data_card(audit, features, plan.parts, card), encoding="utf-8")
-    with replacing(out / AUDIT) as temporary:
-        temporary.write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return list(audit["files"])
 
 
-def _rows(work: Path, split: str) -> pa.Table:
-    """The rows of a split, mapped and not read."""
-    return pa.ipc.open_file(pa.memory_map(str(work / f"rows-{split}.arrow"))).read_all()
+def _write_rows(
+    work: Path, plan: Plan, builder: CorpusBuilder, features: Features, problems: Problems
+) -> tuple[dict[str, pa.Table], dict[str, np.ndarray], dict[str, int]]:
+    """Writes the shards; of each split that has rows, these, the hashes of their audio, and its bytes."""
+    before = len(problems)
+    rows: dict[str, pa.Table] = {}
+    content: dict[str, np.ndarray] = {}
+    size: dict[str, int] = {}
+    planned = {split: planned_rows(work, split) for split in plan.shards}
+    with tqdm(total=sum(map(len, planned.values())), desc="writing", unit="row", disable=None) as bar:
+        for split, table in planned.items():
+            found = write_shards(work / OUT, plan.shards[split], table, features, builder.config, problems, bar)
+            if found.kept.any():
+                rows[split] = table if found.kept.all() else table.filter(pa.array(found.kept))
+                content[split], size[split] = found.hashes, found.bytes
+    if len(problems) > before:
+        problems.settle(plan.key["corpus"])
+    if not rows:
+        raise InputError(f"{builder.config.data_dir}: not one row can be read; get the corpus again")
+    return rows, content, size
 
 
 def _public(rows: pa.Table) -> pa.Table:
     return rows.drop_columns([name for name in rows.column_names if name in PRIVATE])
 
 
+def _public_value(value: Any) -> Any:
+    """An option as the Hub may see it: a local file by its last name."""
+    return Path(value).name if isinstance(value, str) and os.sep in value and Path(value).exists() else value
+
+
 def _given(builder: CorpusBuilder) -> dict[str, Any]:
-    """The options that are not at their default; local files by their last name."""
+    """The options that are not at their default."""
     given = {}
-    for item in fields(builder.config):
+    for item in _options(builder):
         value = getattr(builder.config, item.name)
         default = item.default_factory() if callable(item.default_factory) else item.default
-        if value != default and item.name not in ("name", "version", "data_dir", "data_files", "description"):
-            given[item.name] = Path(value).name if isinstance(value, str) and Path(value).exists() else value
+        if value != default:
+            given[item.name] = _public_value(value)
     return given
 
 
-def _fingerprint(rows: Mapping[str, pa.Table], content: Mapping[str, np.ndarray], embedded: bool) -> str:
-    """A digest of every cell, the audio (or its paths) among them."""
-    digest = hashlib.sha256()
-    for split, table in rows.items():
-        cells = _public(table) if embedded else _public(table).append_column("path", table["path"])
-        digest.update(split.encode() + content[split].tobytes())
-        with pa.output_stream(_Digesting(digest)) as sink, pa.ipc.new_stream(sink, cells.schema) as writer:
-            writer.write_table(cells, max_chunksize=10_000)
-    return digest.hexdigest()[:16]
-
-
-class _Digesting(io.RawIOBase):
-    """A file that goes into a digest."""
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content: Any) -> int:
-        self._digest.update(content)
-        return len(content)
-
-
-def _publish(work: Path, output: Path) -> dict[str, Any]:
-    """Everything to its place: first what was there goes, the audit comes last."""
-    out = work / OUT
-    audit: dict[str, Any] = json.loads((out / AUDIT).read_text(encoding="utf-8"))
-    if (output / AUDIT).is_file():
-        old = json.loads((output / AUDIT).read_text(encoding="utf-8")).get("files", [])
-        for path in [output / name for name in [AUDIT, *old]]:
-            if path.resolve().is_relative_to(output.resolve()):  # the file may be anybody's
-                path.unlink(missing_ok=True)
-    for name in [*audit["files"], AUDIT]:
-        if (out / name).is_file() and name != AUDIT:
-            (output / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(out / name, output / name)
-    os.replace(out / AUDIT, output / AUDIT)
-    shutil.rmtree(work)
-    return audit
+def _public_problems(problems: Problems, builder: CorpusBuilder) -> dict[str, Any]:
+    """What was left out, with files as they lie in the folder of the corpus."""
+    facts = problems.to_dict()
+    root = str(builder.data_dir.absolute()) + os.sep
+    for row in facts["rows"]:
+        row["file"] = row["file"].removeprefix(root)
+        row["reason"] = re.sub(r"(?<![\w.])/(?:[^\s/;:,'\"]+/)+", "", row["reason"].replace(root, ""))
+        if os.path.isabs(row["file"]):
+            row["file"] = Path(row["file"]).name
+    return facts

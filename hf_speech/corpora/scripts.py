@@ -5,10 +5,12 @@ import inspect
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import InputError, unknown_name
 from .builder import CorpusBuilder
 
+_SCRIPTS = "hf_speech_scripts"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -44,8 +46,9 @@ def load_builder(name: str) -> type[CorpusBuilder]:
     """
     if name not in corpus_names():
         raise unknown_name(name, corpus_names(), "corpus")
-    # Under a name of its own: `datasets` names a builder after its module, and pickles find it again.
-    full_name = f"hf_speech_scripts.{name}"
+    # Under a name of its own: `datasets` names a builder after its module, and pickles find it again in this process.
+    sys.modules.setdefault(_SCRIPTS, ModuleType(_SCRIPTS))
+    full_name = f"{_SCRIPTS}.{name}"
     spec = importlib.util.spec_from_file_location(full_name, scripts_folder() / name / f"{name}.py")
     if spec is None or spec.loader is None:
         raise InputError(f"{name}: its script can't be loaded; install the package again")

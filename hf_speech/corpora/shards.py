@@ -18,11 +18,12 @@ from ..data.problems import Problems
 from ..errors import InputError
 from ..files import replacing
 from .examples import Options, read_examples
+from .places import sources_state
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 _BUFFER = 32 * 10**6  # bytes of audio that are gathered before they are written
 _ROW_GROUP = 100  # rows; small, so that one row can be read without much around it
-_ROW_OVERHEAD = 1_000  # bytes of a row beside its audio, at most
+_ROW_OVERHEAD = 500  # bytes of a row beside its audio and its texts, at most
 _SHARD_OVERHEAD = 200_000  # bytes of a shard's schema and indices, at most
 
 
@@ -62,8 +63,8 @@ def parse_size(text: str) -> int:
     number, unit = text.strip()[:-2].strip(), text.strip()[-2:].upper()
     try:
         size = int(float(number) * UNITS[unit])
-    except (KeyError, ValueError):
-        raise InputError(f"size {text!r}: give a number with KB, MB or GB, such as 500MB") from None
+    except (KeyError, ValueError, OverflowError):
+        raise InputError(f"size {text!r}: give a number with MB or GB, such as 500MB") from None
     if size < 10**6:
         raise InputError(f"size {text!r}: shards under 1 MB are of no use; give 500MB or so")
     return size
@@ -74,7 +75,7 @@ def plan_shards(split: str, rows: pa.Table, options: Options, parts: str | None,
 
     The rows of a part must be neighbours.
     """
-    ends = np.cumsum(_sizes(rows, options) + _ROW_OVERHEAD)
+    ends = np.cumsum(_sizes(rows, options) + _text_sizes(rows) + _ROW_OVERHEAD)
     bounds = _part_bounds(rows, parts)
     shards: list[Shard] = []
     for part, first, stop in bounds:
@@ -91,8 +92,10 @@ def plan_shards(split: str, rows: pa.Table, options: Options, parts: str | None,
 
 
 def _part_bounds(rows: pa.Table, parts: str | None) -> list[tuple[str | None, int, int]]:
+    if not len(rows):
+        return []
     if parts is None:
-        return [(None, 0, len(rows))] if len(rows) else []
+        return [(None, 0, len(rows))]
     names = rows[parts].to_pylist()
     starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
     return [(names[i], i, j) for i, j in zip(starts, [*starts[1:], len(names)], strict=True)]
@@ -112,6 +115,15 @@ def _sizes(rows: pa.Table, options: Options) -> np.ndarray:
         if name in rows.column_names:
             whole &= pc.is_null(rows[name]).to_numpy()
     return np.where(whole, _file_sizes(rows) if whole.any() else 0, as_flac)
+
+
+def _text_sizes(rows: pa.Table) -> np.ndarray:
+    """Bytes of the texts of each row."""
+    sizes = np.zeros(len(rows), np.int64)
+    for name, kind in zip(rows.column_names, rows.schema.types, strict=True):
+        if pa.types.is_string(kind):
+            sizes += pc.fill_null(pc.binary_length(rows[name]), 0).to_numpy()
+    return sizes
 
 
 def _file_sizes(rows: pa.Table) -> np.ndarray:
@@ -143,16 +155,18 @@ def write_shards(
     """
     parts = []
     for shard in shards:
-        facts = (folder / shard.name).with_suffix(".json")
-        if facts.is_file():
-            parts.append(_read_facts(facts, problems))
+        piece = rows.slice(shard.first, shard.count)
+        state = sources_state(piece)
+        known = _read_facts(folder / shard.name, state, problems)
+        if known is not None:
+            parts.append(known)
             bar.update(shard.count)
             continue
         found = Problems(problems.on_bad)
-        written = _write_shard(folder / shard.name, rows.slice(shard.first, shard.count), features, options, found, bar)
+        written = _write_shard(folder / shard.name, piece, features, options, found, bar)
         problems.take(found)
         if not (len(found) and found.refuse):
-            _write_facts(facts, written, found)
+            _write_facts(folder / shard.name, state, written, found)
         parts.append(written)
     empty = [np.zeros(0, bool)], [np.zeros(0, np.uint64)]
     return Written(
@@ -201,21 +215,32 @@ def content_hash(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
-def _write_facts(path: Path, written: Written, problems: Problems) -> None:
-    """Last of a shard's files: it says that the shard is whole."""
+def _facts_file(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def _write_facts(shard: Path, state: str, written: Written, problems: Problems) -> None:
+    """Last of a shard's files: it says that the shard is whole, and what its sources were like."""
     facts = {
+        "state": state,
         "left_out": np.flatnonzero(~written.kept).tolist(),
         "rows": len(written.kept),
         "hashes": written.hashes.tobytes().hex(),
         "bytes": written.bytes,
         "problems": problems.to_dict(),
     }
-    with replacing(path) as temporary:
+    with replacing(_facts_file(shard)) as temporary:
         temporary.write_text(json.dumps(facts))
 
 
-def _read_facts(path: Path, problems: Problems) -> Written:
-    facts: dict[str, Any] = json.loads(path.read_text())
+def _read_facts(shard: Path, state: str, problems: Problems) -> Written | None:
+    """What a shard holds that an earlier run has written, if its sources are still the same."""
+    if not (shard.is_file() and _facts_file(shard).is_file()):
+        return None
+    facts: dict[str, Any] = json.loads(_facts_file(shard).read_text())
+    if facts["state"] != state:
+        _facts_file(shard).unlink()  # before the shard is replaced
+        return None
     kept = np.ones(facts["rows"], bool)
     kept[facts["left_out"]] = False
     problems.take(Problems.from_dict(facts["problems"]))

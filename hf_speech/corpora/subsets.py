@@ -119,7 +119,7 @@ def hold_out_speakers(rows: pa.Table, count: int) -> tuple[pa.Table, pa.Table]:
     """
     speakers = list(speakers_of(rows))
     if not 0 < count < len(speakers):
-        raise InputError(f"{count} speakers can't be held out of {len(speakers)}; set validation_speakers lower")
+        raise InputError(f"{count} speakers can't be held out of {len(speakers)}; lower --validation-speakers")
     first = int(speakers[-count].bounds[0])
     return rows.slice(0, first), rows.slice(first)
 
@@ -147,7 +147,7 @@ def most_recorded(rows: pa.Table, per_gender: int, genders: Mapping[str, str | N
     for gender, found in ranked.items():
         if len(found) < per_gender:
             raise InputError(
-                f"{per_gender} {gender} speakers are wanted, there are {len(found)}; lower speakers_per_gender"
+                f"{per_gender} {gender} speakers are wanted, there are {len(found)}; lower --speakers-per-gender"
             )
     chosen = [name for found in ranked.values() for _, name in sorted(found)[:per_gender]]
     return of_speakers(rows, chosen)
@@ -175,7 +175,8 @@ def few_of_each(rows: pa.Table, count: int, per_session: int, seed: int, problem
     for speaker in speakers_of(rows):
         sizes = speaker.sizes
         if sizes.sum() < count:
-            reason = f"{speaker.name} has {sizes.sum()} utterances to learn from, {count} are wanted; remove it"
+            have = f"{speaker.name} has {sizes.sum()} utterances to learn from, {count} are wanted"
+            reason = f"{have}; lower --utterances-per-speaker"
             problems.add("too few utterances", _folder(rows, speaker), reason)
             continue
         generator = speaker.generator(seed, "taken")

@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from ..errors import InputError, list_some
 from ..fingerprint import fingerprint
-from .schema import as_text
+from .schema import as_text, media_fragment
 
 Rows: TypeAlias = Any  # a Dataset, or a pa.Table
 
@@ -274,20 +274,26 @@ def _numbers(rows: Rows, name: str) -> np.ndarray | None:
 
 
 def places(rows: Dataset) -> pa.ChunkedArray:
-    """Which file a row is, and which piece of it: "path#t=0.5,2"; null where the audio is embedded."""
+    """Which file a row is, and which piece of it, see `media_fragment`; null where the audio is embedded."""
     paths: list[pa.Array] = []
     for batch in rows.select_columns(["audio"]).with_format("arrow").iter(100):
         audio = batch["audio"].combine_chunks()
         # The path of embedded audio may be a bare name, which others have as well.
         paths.append(pc.if_else(audio.field("bytes").is_null(), audio.field("path").cast(pa.string()), None))
     named = pa.chunked_array(paths, pa.string())
-    blank = pa.nulls(len(rows), pa.string())
-    found = (texts(rows, name) for name in ("start", "end", "channel"))
-    start, end, channel = (blank if cells is None else cells for cells in found)
-    cut = pc.binary_join_element_wise(named, pc.fill_null(start, "0"), "#t=")
-    cut = pc.binary_join_element_wise(cut, pc.fill_null(end, ""), ",")
-    named = pc.if_else(pc.or_(start.is_valid(), end.is_valid()), cut, named)
-    return pc.if_else(channel.is_valid(), pc.binary_join_element_wise(named, channel, "#channel="), named)
+    if not {"start", "end", "channel"} & set(rows.column_names):
+        return named
+    channel = texts(rows, "channel")
+    channels = [None] * len(rows) if channel is None else channel.to_pylist()
+    pieces = zip(_seconds(rows, "start"), _seconds(rows, "end"), channels, strict=True)
+    fragments = pa.array([media_fragment(*piece) for piece in pieces], pa.string())
+    return pc.binary_join_element_wise(named, fragments, "")
+
+
+def _seconds(rows: Rows, name: str) -> list[float | None]:
+    """A column in Python's own numbers, None at empty cells and where there is none."""
+    values = _numbers(rows, name)
+    return [None] * len(rows) if values is None else [None if v != v else v for v in values.tolist()]
 
 
 def require_disjoint(found: Sequence[Mapping[str, Any]], column: str, target: str) -> None:
@@ -307,8 +313,8 @@ def require_disjoint(found: Sequence[Mapping[str, Any]], column: str, target: st
         raise InputError(
             f"target {target} is to be measured on new {nouns}, but "
             f"{list_some([in_words(overlap, 5) for overlap in shared])}; hold whole {nouns} out (a share such as "
-            f"--test 0.1 with --group-by {column}, or --test {column}=...), or accept it: "
-            "--speaker-independent false"
+            f"--test 0.1 with --group-by {column}, or --test {column}=...), leave the data set's own split out "
+            f"(--{shared[0]['between'][1]} none), or accept it: --speaker-independent false"
         )
 
 

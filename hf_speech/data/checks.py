@@ -110,11 +110,21 @@ def _judge(
     index: int, row: Mapping[str, Any], info: AudioInfo | str, min_duration: float, channel: int | str
 ) -> tuple[int, float] | BadAudio:
     """Length (samples at 16 kHz) and duration (s) of a row, or what is wrong with it."""
-    wanted = channel_of(row, channel)
-    if isinstance(info, AudioInfo) and wanted != "mean" and wanted not in range(info.channels):
-        info = f"no channel {wanted!r}, it has {info.channels}; take another channel, or 'mean'"
-    found = Problem("not audio", "", None, info) if isinstance(info, str) else span_of(row, info, min_duration)
+    found = (
+        Problem("not audio", "", None, info)
+        if isinstance(info, str)
+        else channel_fault(row, info, channel) or span_of(row, info, min_duration)
+    )
     return BadAudio(index, file_name(row["audio"]), found.reason) if isinstance(found, Problem) else found
+
+
+def channel_fault(row: Mapping[str, Any], info: AudioInfo, default: int | str = "mean") -> Problem | None:
+    """What is wrong with the channel of a row, or with the run's where it has none of its own."""
+    wanted = channel_of(row, default)
+    if wanted == "mean" or wanted in range(info.channels):
+        return None
+    fault = f"no channel {wanted!r}, it has {info.channels}; take another channel, or 'mean'"
+    return Problem("unknown channel", "", None, fault)
 
 
 def span_of(row: Mapping[str, Any], info: AudioInfo, min_duration: float = MIN_DURATION) -> tuple[int, float] | Problem:
@@ -133,7 +143,7 @@ def span_of(row: Mapping[str, Any], info: AudioInfo, min_duration: float = MIN_D
         beyond = f"end {end:g} s is beyond the file's {info.duration:.3f} s; mend the row"
         return Problem("bad time", "", None, beyond)
     end = min(end, info.duration)
-    if end - start < min_duration:
+    if round((end - start) * SAMPLE_RATE) < round(min_duration * SAMPLE_RATE):  # 2.0 - 1.975 is a little under 0.025
         short = f"{end - start:.4f} s long, at least {min_duration:g} s are wanted; leave it out"
         return Problem("too short", "", None, short)
     last = samples_at(info) if end == info.duration else round(end * SAMPLE_RATE)

@@ -10,34 +10,34 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..audio import audio_info
+from ..audio import audio_info, is_sphere
 from ..errors import InputError
 from .problems import Problems, read_lines
-from .schema import ALIASES, COLUMNS
+from .schema import ALIASES, GENDERS
+from .stored import LISTED, MEASURED, cell_of
 
 logger = logging.getLogger(__name__)
 
-GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
 TABLE_NAME = re.compile(r"(?P<of>utt|spk)2(?P<what>[A-Za-z]\w*)")
 # What Kaldi counts itself; it is read from the audio's header here.
 COUNTED = frozenset({"utt", "dur", "num_frames", "uniq"})
 # Columns that say where the audio is: a table may not set them.
-PLACES = frozenset({"id", "audio", "start", "end", "channel", "length", "duration"})
-SPHERE = b"NIST_1A\n"  # how such a file begins
+PLACES = frozenset({"id", "audio", "start", "end", "channel", *MEASURED, *LISTED})
 SHELL = re.compile(r"[|&;<>$`]")
 ARCHIVED = re.compile(r".+:\d+(\[.*\])?")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording of wav.scp: a file and, where the line names one, its channel from 0."""
+    """A recording of wav.scp: a file and, where the line names one, its channel from 0; and the number of the line."""
 
     path: str
     channel: int | None
+    line: int = 0
 
 
 class _BadEntry(Exception):  # noqa: N818
@@ -58,7 +58,8 @@ def kaldi_rows(folder: Path, problems: Problems) -> list[dict[str, Any]]:
         problems: takes every line that can't be used, by file and line; its row is left out.
 
     Returns:
-        Rows with `id`, `audio` (absolute path), `recording_id`, and where known start, end, channel and the columns.
+        Rows with `id`, `audio` (absolute path), `recording_id`, and where known start, end, channel and the columns;
+        with the line that makes them rows, in `segments` or wav.scp (`LISTED` in stored.py).
 
     Raises:
         InputError: there is no wav.scp, or a file can't be read.
@@ -70,7 +71,11 @@ def kaldi_rows(folder: Path, problems: Problems) -> list[dict[str, Any]]:
         rows, names = _segments(segments, recordings, problems)
     else:
         names = set(recordings)
-        rows = {name: _row(name, name, found) for name, found in recordings.items() if found is not None}
+        rows = {
+            name: {**_row(name, name, found), "list_file": str(folder / "wav.scp"), "list_line": found.line}
+            for name, found in recordings.items()
+            if found is not None
+        }
     spoken = sorted(path for path in folder.iterdir() if path.name == "text" or TABLE_NAME.fullmatch(path.name))
     # utt2spk first, since tables of speakers need it; what is said of an utterance stands above what is of its speaker.
     for path in sorted(spoken, key=lambda path: (path.name != "utt2spk", path.name.startswith("spk2"), path.name)):
@@ -106,7 +111,7 @@ def _recordings(path: Path, problems: Problems) -> dict[str, Recording | None]:
         except _BadEntry as bad:
             problems.add(bad.args[0], path, f"{name}: {bad.args[1]}", line)
         else:
-            found[name] = recording
+            found[name] = replace(recording, line=line)
     return found
 
 
@@ -159,9 +164,8 @@ def _check_sphere(recording: Recording) -> None:
     SPHERE is what sph2pipe would have unpacked.
     """
     try:
-        with open(recording.path, "rb") as file:
-            if file.read(len(SPHERE)) != SPHERE:
-                return
+        if not is_sphere(recording.path):
+            return
         channels = audio_info(recording.path).channels
     except OSError as error:
         raise _BadEntry("missing file", f"{recording.path} can't be read ({error.strerror}); check it") from error
@@ -187,7 +191,7 @@ def _segments(
             problems.add(bad.args[0], path, f"{name}: {bad.args[1]}", line)
         else:
             if row is not None:
-                rows[name] = row
+                rows[name] = {**row, "list_file": str(path), "list_line": line}
     return rows, set(table)
 
 
@@ -251,12 +255,7 @@ def _value(column: str, text: str) -> Any:
         if text.lower() not in GENDERS:
             raise _BadEntry("unknown label", f"gender {text!r}; write m or f")
         return GENDERS[text.lower()]
-    if column in COLUMNS and COLUMNS[column].kind == "number":
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise _BadEntry("malformed line", f"{column} {text!r} is no number; mend it, or remove the line")
-        return number
-    return text
+    try:
+        return cell_of(column, text)
+    except ValueError as error:
+        raise _BadEntry("malformed line", str(error)) from error

@@ -33,6 +33,8 @@ Labels = Mapping[str, str | Mapping[str, int | float]]
 def label_list_rows(source: Path, audio_root: Path | None, problems: Problems) -> dict[str, list[dict[str, Any]]]:
     """Rows from a file of lines `path label` or `path label -1`: `audio` and, as text, `label`; all of it "train".
 
+    The rows say as well where they stand in the list (`LISTED` in stored.py).
+
     Args:
         source: the list, in UTF-8, gzipped or not.
         audio_root: the folder that paths count from; None: that of the list. A path without the extension will do.
@@ -59,7 +61,7 @@ def label_list_rows(source: Path, audio_root: Path | None, problems: Problems) -
             problems.add("duplicate id", source, f"{fields[0]} is in line {lines[path]} already; remove one", line)
             continue
         lines[path] = line
-        rows.append({"audio": path, "label": fields[1]})
+        rows.append({"audio": path, "label": fields[1], "list_file": str(source), "list_line": line})
     return {"train": rows}
 
 
@@ -75,7 +77,8 @@ def labels_json_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows from the label JSON of a fold: `audio`, `emotion` and, where votes are given, `votes` {label: number}.
 
-    Votes make that label the emotion which has most of them; a tie leaves it empty.
+    Votes make that label the emotion which has most of them; a tie leaves it empty. The rows say as well where they
+    stand in the file (`LISTED` in stored.py).
 
     Args:
         source: the file, in UTF-8.
@@ -106,7 +109,7 @@ def labels_json_rows(
                 problems.add("duplicate id", source, reason, where[1])
             elif path is not None and cells is not None:
                 split_of[path] = split
-                rows[split].append({"audio": path, **cells})
+                rows[split].append({"audio": path, **cells, "list_file": str(source), "list_line": where[1]})
     return {split: rows[split] for split in SPLIT_KEYS if rows.get(split)}
 
 
@@ -163,6 +166,9 @@ def _parsed_splits(source: Path, text: str) -> dict[str, _Pairs]:
         raise InputError(f"{source}: holds no labels; write {wanted}")
     names = [name.lower() for name, _ in content]
     if not all(name in _SPLITS and isinstance(value, _Pairs) for name, (_, value) in zip(names, content, strict=True)):
+        strange = [name for name, value in content if name.lower() not in _SPLITS and isinstance(value, _Pairs)]
+        if strange and set(names) & set(_SPLITS):
+            raise InputError(f"{source}: {strange[0]!r} is none of its splits; they are Train, Val and Test")
         return {"train": content}
     if len(set(names)) < len(names):
         raise InputError(f"{source}: has one of Train, Val, Test twice; make them one")

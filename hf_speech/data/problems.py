@@ -1,10 +1,11 @@
 """What is wrong with a corpus, collected until all of it has been looked at: by file and line, never by traceback."""
 
 import gzip
+import itertools
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 ON_BAD = {"raise": True, "skip": False}
 KEPT = 1_000  # problems that are remembered word for word; all are counted
+_LISTED = 20  # problems that a message shows
 
 BOM = "\ufeff"
 
@@ -72,6 +74,17 @@ class Problems:
         if len(self._kept) < KEPT:
             self._kept.append(Problem(kind, str(file), line, one_line(reason)))
 
+    def add_many(self, counts: Mapping[str, int], described: Iterable[tuple[str, str | Path, str, int | None]]) -> None:
+        """Note many more at once; of a million that are counted no more are put into words than are remembered.
+
+        Args:
+            counts: kind -> how many.
+            described: the same, each as `add` takes it, in words; best a generator: only its first are asked for.
+        """
+        self.counts.update(counts)
+        for kind, file, reason, line in itertools.islice(described, KEPT - len(self._kept)):
+            self._kept.append(Problem(kind, str(file), line, one_line(reason)))
+
     def take(self, others: "Problems") -> None:
         """Note what was found elsewhere, such as in another process."""
         self.counts.update(others.counts)
@@ -89,10 +102,10 @@ class Problems:
         """
         if not len(self):
             return
-        listed = list_some(self._kept)
-        if len(self) > len(self._kept):
-            listed += f"; and {len(self) - len(self._kept)} more"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        listed = list_some(self._kept[:_LISTED])
+        if len(self) > _LISTED:
+            listed += f"; and {len(self) - _LISTED} more"
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.counts.items()))
         if self.refuse:
             mend = f" (go on without them: {option} skip)" if option else ""
             raise InputError(f"{what}: {kinds}{mend}: {listed}" if mend or len(self) > 1 else listed)

@@ -14,6 +14,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .prepared import map_columns, read_dataset
 from .problems import Problems
 from .request import Request
 from .schema import Splits, near_miss
-from .stored import AUDIO_EXTENSIONS, rows_of, stored_rows
+from .stored import AUDIO_EXTENSIONS, LISTED, is_hidden, rows_of, stored_rows
 from .tables import TABLES, metadata_table, read_csv
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ def load_rows(
         columns: column of the schema -> what the source calls it, as {"speaker_id": "speaker"}.
         streaming: True gives `IterableDataset`s, which hold nothing in memory and know no length.
         audio_root: the folder that relative paths in a table or list count from; None: that of the table or list.
-        problems: takes the lines that can't be used, missing files among them, instead of raising.
+        problems: takes the lines that can't be used, missing files among them, instead of raising; the rows are then as
+            `Request.preparing` says.
         labels: the labels that a label file may hold; None: any.
 
     Returns:
@@ -71,8 +73,8 @@ def load_rows(
     root = Path(audio_root).absolute() if audio_root is not None else None
     found = problems if problems is not None else Problems()
     # Without a list of problems, missing files are left to the check of the audio, which lists them all.
-    look = problems is not None
-    splits = read(Request(str(source), dict(columns or {}), config_name, streaming, root, found, look, labels))
+    preparing = problems is not None
+    splits = read(Request(str(source), dict(columns or {}), config_name, streaming, root, found, preparing, labels))
     if problems is None:
         found.settle(str(source), option=None)
     if split is not None:
@@ -124,18 +126,13 @@ def _warn_of_near_misses(source: str | Path, splits: Splits) -> None:
 # --- class folders ---------------------------------------------------------------------------------------------------
 
 
-def _is_hidden(name: str) -> bool:
-    """Hidden files, and the `._name` twins that macOS writes into archives, which look like audio and are not."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not _is_hidden(p.name))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
 
 
 def _files(folder: Path) -> list[Path]:
     """Every visible file at or beneath a folder, sorted by path."""
-    visible = (p for p in folder.rglob("*") if not any(map(_is_hidden, p.relative_to(folder).parts)))
+    visible = (p for p in folder.rglob("*") if not any(map(is_hidden, p.relative_to(folder).parts)))
     return sorted(p for p in visible if p.is_file())
 
 
@@ -232,14 +229,21 @@ def read_labels_json(request: Request) -> Splits:
 
 
 def _listed(request: Request, splits: Mapping[str, list[dict[str, Any]]]) -> Splits:
+    """The rows that were found, every split with the columns and keys of all."""
     if request.config_name:
         raise InputError(f"{request.source}: a list has no configurations; leave {request.config_name!r} out")
-    rows = {
-        name: map_columns(rows_of(found), request.columns, request.source) for name, found in splits.items() if found
-    }
-    if not rows and not len(request.problems):
-        raise InputError(f"{request.source}: no rows in it; give a file or folder with one a line")
-    return Splits(rows)
+    records = [row for found in splits.values() for row in found]
+    if not records:
+        if not len(request.problems):
+            raise InputError(f"{request.source}: no rows in it; give a file or folder with one a line")
+        return Splits({})
+    rows = rows_of(records)
+    if not request.preparing:
+        rows = rows.remove_columns(list(LISTED))
+    rows = map_columns(rows, request.columns, request.source)
+    stops = list(accumulate(map(len, splits.values())))
+    bounds = zip(splits, [0, *stops], stops, strict=False)
+    return Splits({name: rows.select(range(first, stop)) for name, first, stop in bounds if first < stop})
 
 
 READERS: dict[str, Callable[[Request], Splits]] = {

@@ -17,7 +17,9 @@ class Request:
         streaming: rows as they come, where the reader can.
         audio_root: the folder that relative paths count from; None: the reader's own rule.
         problems: takes the rows that can't be used; they are left out.
-        look_for_files: whether each row's file must be there.
+        preparing: whether the rows are to be measured and written: then each row's file must be there, each split have
+            a name that data sets can have, rows of a list say where they stand in it (the columns `LISTED` of
+            stored.py), and what is measured (`MEASURED`) is not read.
         labels: the labels that there may be; None: any.
     """
 
@@ -27,5 +29,5 @@ class Request:
     streaming: bool = False
     audio_root: Path | None = None
     problems: Problems = field(default_factory=Problems)
-    look_for_files: bool = False
+    preparing: bool = False
     labels: list[str] | None = None

@@ -56,6 +56,9 @@ COLUMNS = {
     "labels": Column("count", "made by `encode_target`: class number, or the value of a regression"),
 }
 
+# What corpora write for a gender, in lower case -> what the column holds.
+GENDERS = {"f": "female", "m": "male", "female": "female", "male": "male"}
+
 # Names that other corpora give to these columns.
 ALIASES = {
     "speaker": "speaker_id",
@@ -240,13 +243,15 @@ def add_columns(rows: Dataset, columns: Mapping[str, Sequence[Any] | pa.Array]) 
     return Dataset(table, info=info, split=rows.split, indices_table=rows._indices, fingerprint=fingerprint)
 
 
-def media_fragment(start: float | None, end: float | None) -> str:
-    """A piece of a file, in seconds, as the W3C's Media Fragments write it; "" for all of it.
+def media_fragment(start: float | None, end: float | None, channel: int | str | None = None) -> str:
+    """A piece of a file: seconds as the W3C's Media Fragments write them, then the channel; "" for all of it.
 
     >>> media_fragment(0.5, 2.0), media_fragment(3600.123, None), media_fragment(None, None)
     ('#t=0.5,2', '#t=3600.123,', '')
+    >>> media_fragment(0.5, None, 1), media_fragment(None, None, 0)
+    ('#t=0.5,#channel=1', '#channel=0')
     """
-    if start is None and end is None:
-        return ""
     # Ten digits: samples of hours of sound are told apart, and rounding in the last bits is not.
-    return f"#t={start or 0:.10g},{'' if end is None else f'{end:.10g}'}"
+    span = f"#t={start or 0:.10g},{'' if end is None else f'{end:.10g}'}"
+    whole = start is None and end is None
+    return ("" if whole else span) + ("" if channel is None else f"#channel={channel}")

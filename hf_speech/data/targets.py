@@ -135,7 +135,10 @@ def _class_numbers(split: str, rows: Dataset, target: str, names: Sequence[str])
     unknown = [i for i, cell in enumerate(cells) if cell not in numbers]
     if unknown:
         where = f"{split}, {_row(rows, unknown[0])}: {target} {cells[unknown[0]]!r} is not a class to learn"
-        raise InputError(f"{where} ({len(unknown)} such rows); classes: {list_some(names)}; remove the rows or name it")
+        mend = f"hold other rows out, such as --{split} none, or name it in --labels"
+        if all(_number(name) is not None for name in names):
+            mend += "; for a number give --loss mse or l1"
+        raise InputError(f"{where} ({len(unknown)} such rows); classes: {list_some(names)}; {mend}")
     return add_columns(rows, {"labels": pa.array([numbers[str(cell)] for cell in cells], type=pa.int64())})
 
 

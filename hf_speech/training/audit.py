@@ -10,8 +10,8 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..data.audit import COMPARED, NOUNS, in_words, overlaps, places, require_disjoint, texts
-from ..data.schema import require_column
-from ..errors import one_line
+from ..data.schema import near_miss, require_column
+from ..errors import InputError, one_line
 from .arguments import DataArguments
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def check_splits(
     names = {name: _names(rows) for name, rows in splits.items()}
     found = overlaps(names, columns)
     if independent:
+        _require_mapped_speakers(splits, arguments)
         _warn_of_unknown_speakers(names)
         require_disjoint(found, "speaker_id", arguments.target)
     found = [_public(overlap) for overlap in found] + _known_content(splits, sources, arguments)
@@ -67,6 +68,19 @@ def source_splits(splits: Mapping[str, Dataset], loaded: Mapping[str, Dataset]) 
 def _names(rows: Dataset) -> pa.Table:
     found = {column: texts(rows, column) for column in COMPARED}
     return pa.table({name: cells for name, cells in found.items() if cells is not None} | {"file": places(rows)})
+
+
+def _require_mapped_speakers(splits: Mapping[str, Dataset], arguments: DataArguments) -> None:
+    """Refuse rows whose speakers are named in a column that was not mapped: the splits could not be compared by them.
+
+    Raises:
+        InputError: there is such a column.
+    """
+    columns = splits["train"].column_names
+    meant = [name for name in columns if near_miss(name) == "speaker_id"]
+    if len(splits) > 1 and meant and "speaker_id" not in columns:
+        what = f"target {arguments.target} is to be measured on new speakers, and {meant[0]!r} seems to name them"
+        raise InputError(f"{what}; map it: --columns speaker_id={meant[0]}, or accept it: --speaker-independent false")
 
 
 def _warn_of_unknown_speakers(names: Mapping[str, pa.Table]) -> None:

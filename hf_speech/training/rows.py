@@ -1,5 +1,6 @@
 """What a run learns from and is measured on: rows, split, labelled, and looked at before training starts."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ..data.targets import encode_stream, encode_target
 from ..errors import InputError
 from .arguments import DataArguments
 from .audit import check_splits, source_splits
+
+logger = logging.getLogger(__name__)
 
 STREAM_BUFFER = 1_000  # rows of a stream that are held to draw the next one from
 
@@ -89,13 +92,15 @@ def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float)
         validation=arguments.validation,
         test=arguments.test,
         # Speakers who are to be told apart can't be on one side only.
-        group_by=None if arguments.group_by == arguments.target else arguments.group_by,
+        group_by=None if arguments.group_by in (arguments.target, "none") else arguments.group_by,
         target=None if regression else arguments.target,
         seed=arguments.split_seed,
     )
     labelled, names, unlabelled = encode_target(
         splits, arguments.target, labels=arguments.labels, regression=regression
     )
+    if unlabelled:
+        logger.info("%d rows have no %s and are left out", unlabelled, arguments.target)
     overlaps = check_splits(labelled, source_splits(splits, loaded), arguments)
     checked, bad = _check(labelled, arguments, min_seconds)
     return RunRows(checked, names, unlabelled, bad, overlaps)
@@ -165,5 +170,5 @@ def item_ids(rows: Dataset, root: str | None) -> list[str]:
         if folder is not None and Path(name).is_relative_to(folder):
             name = Path(name).relative_to(folder).as_posix()
         ids.append(name)
-    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-    return [name + media_fragment(start, end) for name, start, end in zip(ids, starts, ends, strict=True)]
+    cuts = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end", "channel"))
+    return [name + media_fragment(*cut) for name, *cut in zip(ids, *cuts, strict=True)]

@@ -1,6 +1,15 @@
 """Speaker verification: lists of trials, read, checked and made."""
 
-from .trials import check_trials, count_trials, fingerprint, make_trials, read_trials, trial_lines, write_trials
+from .trials import (
+    check_trials,
+    count_trials,
+    fingerprint,
+    make_trials,
+    read_trials,
+    speakers_of,
+    trial_lines,
+    write_trials,
+)
 
 __all__ = [
     "check_trials",
@@ -8,6 +17,7 @@ __all__ = [
     "fingerprint",
     "make_trials",
     "read_trials",
+    "speakers_of",
     "trial_lines",
     "write_trials",
 ]

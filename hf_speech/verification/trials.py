@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..data.problems import Problems, read_lines
-from ..data.readers import AUDIO_EXTENSIONS
+from ..data.stored import AUDIO_EXTENSIONS
 from ..errors import InputError
 from ..files import replacing
 
@@ -139,16 +139,33 @@ def check_trials(trials: pa.Table, known: pa.Array | pa.ChunkedArray, file: str 
     true_label = _agree(trials)
     good = pc.and_(pc.and_(*there), true_label)
     checked = trials.append_column("left_there", there[0]).append_column("right_there", there[1])
-    for row in checked.append_column("true_label", true_label).filter(pc.invert(good)).to_pylist():
-        for side in ("left", "right"):
-            if not row[f"{side}_there"]:
-                reason = f"there is no audio {row[side]}; add it or remove the line"
-                problems.add("missing file", file, reason, row["line"])
-        if not row["true_label"]:
-            truth = "two speakers" if row["label"] else "one speaker"
-            reason = f"the label is {row['label']}, but {row['left']} and {row['right']} are {truth}; mend the label"
-            problems.add("wrong label", file, reason, row["line"])
+    bad = checked.append_column("true_label", true_label).filter(pc.invert(good))
+    missing, wrong = sum(len(side) - side.true_count for side in there), len(good) - true_label.true_count
+    counts = {"missing file": missing, "wrong label": wrong}
+    problems.add_many({kind: count for kind, count in counts.items() if count}, _faults(bad, file))
     return trials.filter(good)
+
+
+def _faults(bad: pa.Table, file: str | Path) -> Iterator[tuple[str, str | Path, str, int | None]]:
+    """What is wrong with each trial, as `Problems.add` takes it."""
+    for batch in bad.to_batches(max_chunksize=1_000):
+        for row in batch.to_pylist():
+            for side in ("left", "right"):
+                if not row[f"{side}_there"]:
+                    reason = f"there is no audio {row[side]}; add it or remove the line"
+                    yield "missing file", file, reason, row["line"]
+            if not row["true_label"]:
+                truth = "two speakers" if row["label"] else "one speaker"
+                reason = (
+                    f"the label is {row['label']}, but {row['left']} and {row['right']} are {truth}; mend the label"
+                )
+                yield "wrong label", file, reason, row["line"]
+
+
+def speakers_of(trials: pa.Table) -> list[str]:
+    """The speakers that a list asks about, sorted; ids that are not VoxCeleb's have none in them."""
+    found = [_speakers(side.cast(pa.string()).unique()) for side in (trials["left"], trials["right"])]
+    return sorted(pa.concat_arrays(found).unique().drop_null().to_pylist())
 
 
 def _for_each(side: pa.ChunkedArray, function: Callable[[pa.Array], pa.Array]) -> pa.Array:

@@ -1,16 +1,20 @@
 """Preparing a corpus in a test."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hf_speech.corpora.builder import Corpus
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.corpora.prepare import prepare
+from hf_speech.corpora.scripts import load_builder
+from hf_speech.data.problems import Problems
 from hf_speech.testing import write_fake_voxceleb
 
-from .prepared import Run
+from .prepared import Find, Run
 
 
 @pytest.fixture
@@ -25,6 +29,25 @@ def run(tmp_path: Path) -> Run:
         )
 
     return go
+
+
+@pytest.fixture
+def finder(tmp_path: Path) -> Callable[[str], Find]:
+    """finder(corpus) -> find(folder, **options): what `find_rows` gives, and the problems, collected and not raised."""
+
+    def of(corpus: str) -> Find:
+        def find(
+            folder: Path, config_name: str | None = None, on_bad: str = "skip", **options: Any
+        ) -> tuple[Corpus, Problems]:
+            builder = load_builder(corpus)(
+                config_name=config_name, data_dir=str(folder), cache_dir=str(tmp_path / "cache"), **options
+            )
+            problems = Problems(on_bad)
+            return builder.find_rows(problems), problems
+
+        return find
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,11 @@ from typing import Any
 
 import soundfile as sf
 
+from hf_speech.corpora.builder import Corpus
+from hf_speech.data.problems import Problems
+
 Run = Callable[..., dict[str, Any]]
+Find = Callable[..., tuple[Corpus, Problems]]
 
 # Reads a prepared folder without this package: ids and a digest of the samples of every row, by split.
 WITHOUT_US = """

@@ -21,8 +21,11 @@ from hf_speech.errors import InputError
 from hf_speech.testing import write_fake_aishell4
 from hf_speech.testing.aishell4 import LOUDER, speaker_frequency
 
+from .meetings import rttm_lines, shared_milliseconds
+from .prepared import Find
+
 Rows = list[dict[str, Any]]
-Find = Callable[..., tuple[Corpus, Problems]]
+EVERY_SET = ["train_L", "train_S", "test"]  # of `tree`
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +36,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def find(tmp_path: Path) -> Find:
-    """find(folder, **options) -> what `find_rows` gives, and the problems, which are collected and not raised."""
-
-    def look(folder: Path, **options: Any) -> tuple[Corpus, Problems]:
-        problems = Problems("skip")
-        builder = load_builder("aishell4")(cache_dir=str(tmp_path / "cache"), data_dir=str(folder), **options)
-        return builder.find_rows(problems), problems
-
-    return look
-
-
-def rttm_lines(path: Path) -> list[tuple[int, float, float, str]]:
-    """Line from 0, start, end in seconds, speaker: read here, as a check on the reader."""
-    fields = [line.split() for line in path.read_text().splitlines()]
-    return [(i, float(f[3]), round(float(f[3]) + float(f[4]), 6), f[7]) for i, f in enumerate(fields)]
-
-
-def shared_milliseconds(lines: list[tuple[int, float, float, str]]) -> dict[int, int]:
-    """Line -> milliseconds during which another speaker talks, on a grid."""
-    size = round(1000 * max(end for _, _, end, _ in lines))
-    talks = {who: np.zeros(size, bool) for _, _, _, who in lines}
-    for _, start, end, who in lines:
-        talks[who][round(1000 * start) : round(1000 * end)] = True
-    two = np.sum(list(talks.values()), axis=0) >= 2
-    return {i: int(two[round(1000 * start) : round(1000 * end)].sum()) for i, start, end, _ in lines}
+def find(finder: Callable[[str], Find]) -> Find:
+    return finder("aishell4")
 
 
 def rows_of(corpus: Corpus) -> Rows:
@@ -69,7 +49,7 @@ def refused(problems: Problems) -> list[tuple[str, str, int | None]]:
 
 
 def test_names_and_columns(find: Find, tree: Path):
-    corpus, problems = find(tree, split="none")
+    corpus, problems = find(tree, split="none", sets=EVERY_SET)
     rows = {row["id"]: row for row in rows_of(corpus)}
     assert not len(problems) and list(corpus.splits) == ["train"] and corpus.parts == "session_id"
     row = rows["20200601_L_R001S01C01_001-M_0000"]
@@ -123,7 +103,7 @@ def test_real_meetings_are_segmented_as_counted_here(find: Find, speech: Path, s
 def test_what_is_left_out_is_counted(find: Find, tree: Path):
     lines = [line for path in sorted(tree.rglob("*.rttm")) for line in rttm_lines(path)]
     short = sum(round(end - start, 6) < 1.5 for _, start, end, _ in lines)
-    corpus, _ = find(tree, split="none", overlap="drop")
+    corpus, _ = find(tree, split="none", overlap="drop", sets=EVERY_SET)
     facts = corpus.facts["segmentation"]
     assert facts["meetings"] == 4 and facts["turns"] == len(lines) == 160
     assert facts["turns left out"]["shorter than min_duration"] == short > 10
@@ -249,8 +229,31 @@ def test_sets_meetings_and_an_rttm_folder_of_its_own(find: Find, tree: Path, tmp
         shutil.copy(path, target)
     apart, problems = find(tmp_path / "audio", rttm_dir=str(tmp_path / "rttm"))
     assert not len(problems) and [r["id"] for r in rows_of(apart)] == [r["id"] for r in rows_of(find(tree)[0])]
-    # RTTM files of sets that were not asked for are nobody's fault.
+    # RTTM files of sets that are not taken, by default test or by name, are nobody's fault.
     assert not len(find(tmp_path / "audio", rttm_dir=str(tmp_path / "rttm"), sets=["train_L"])[1])
+
+
+def test_the_official_test_set_is_taken_only_where_it_is_asked_for(find: Find, tree: Path, tmp_path: Path):
+    corpus, problems = find(tree)
+    assert {row["set"] for row in rows_of(corpus)} == {"train_L", "train_S"} and not len(problems)
+    assert corpus.facts["segmentation"]["sets"] == ["train_L", "train_S"]
+    assert {row["set"] for row in rows_of(find(tree, sets=EVERY_SET)[0])} == set(EVERY_SET)
+    assert {row["set"] for row in rows_of(find(tree, meeting="L_R003S01C01")[0])} == {"test"}
+    who = rttm_lines(tree / "test" / "TextGrid" / "L_R003S01C01.rttm")[0][3]
+    (tmp_path / "list.csv").write_text(f"path,label\nL_R003S01C01_{who}_0000.wav,L_R003S01C01_{who}\n")
+    (row,) = rows_of(find(tree, segment_list=str(tmp_path / "list.csv"), split="none")[0])
+    assert (row["id"], row["set"]) == (f"L_R003S01C01_{who}_0000", "test")
+    shutil.copytree(tree / "test", tmp_path / "alone" / "test")
+    assert {row["set"] for row in rows_of(find(tmp_path / "alone")[0])} == {"test"}
+
+
+@pytest.mark.parametrize("name", ["all", "default", "a b", "-a", "a=b"])
+def test_a_meeting_that_can_be_no_configuration_is_named(find: Find, tmp_path: Path, name: str):
+    write_meeting(tmp_path, name, [(0, 2, "x")])
+    write_meeting(tmp_path, "all-day_1.b", [(0, 2, "x")])
+    corpus, problems = find(tmp_path, split="none")
+    assert {row["session_id"] for row in rows_of(corpus)} == {"all-day_1.b"}
+    assert refused(problems) == [("unsafe name", f"{name}.flac", None)]
 
 
 def test_a_segment_list_takes_exactly_what_it_names(find: Find, tree: Path, tmp_path: Path):
@@ -346,7 +349,7 @@ OPTIONS = {
     "sideways": ({"split": "sideways"}, "unknown split 'sideways'"),
     "hide": ({"overlap": "hide"}, "unknown overlap 'hide'"),
     "whole": ({"test_share": 1.0}, "test_share 1.0"),
-    "backwards": ({"min_duration": 3.0, "max_duration": 2.0}, "min_duration 3.0"),
+    "backwards": ({"min_duration": 3.0, "max_duration": 2.0}, "min-duration 3.0"),
     "left": ({"channel": "left"}, "channel 'left'"),
     "no such set": ({"sets": ["train_XL"]}, "unknown set in .* 'train_XL'"),
     "no such meeting": ({"meeting": "20200601_L_R001S03C01"}, r"did you mean '20200601_L_R001S0[12]C01'"),

@@ -98,7 +98,7 @@ def test_voxceleb_rows_are_the_files(run: Run, tmp_path: Path) -> None:
 
 def test_each_meeting_is_a_configuration(run: Run, tmp_path: Path) -> None:
     write_fake_aishell4(tmp_path / "corpus", channels=2, meetings={"train_L": 2, "test": 1})
-    run("aishell4", tmp_path / "corpus")
+    run("aishell4", tmp_path / "corpus", sets=["train_L", "test"])
     everything = read_elsewhere(tmp_path / "out", tmp_path / "cache")
     meetings = {row["session_id"] for split in everything.values() for row in split}
     assert len(meetings) == 3

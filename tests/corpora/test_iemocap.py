@@ -16,16 +16,15 @@ import soundfile as sf
 from hf_speech.corpora.builder import Corpus
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.corpora.prepare import prepare
-from hf_speech.corpora.scripts import load_builder
 from hf_speech.data.label_files import labels_json_rows
 from hf_speech.data.problems import Problems
 from hf_speech.errors import InputError
 from hf_speech.testing import write_fake_iemocap
 from hf_speech.testing.iemocap import text_of
 
-from .test_prepare import read_elsewhere
+from .iemocap import SPOILT, block_head
+from .prepared import Find, read_elsewhere
 
-Find = Callable[..., tuple[Corpus, Problems]]
 Rows = dict[str, dict[str, Any]]
 
 FOUR = {"ang": "anger", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"}
@@ -46,17 +45,8 @@ def copy(tree: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def find(tmp_path: Path) -> Find:
-    """find(folder, **options) -> what `find_rows` gives, and the problems, which are collected and not raised."""
-
-    def look(folder: Path, config_name: str | None = None, on_bad: str = "skip", **options: Any) -> Any:
-        builder = load_builder("iemocap")(
-            config_name=config_name, data_dir=str(folder), cache_dir=str(tmp_path / "cache"), **options
-        )
-        problems = Problems(on_bad)
-        return builder.find_rows(problems), problems
-
-    return look
+def find(finder: Callable[[str], Find]) -> Find:
+    return finder("iemocap")
 
 
 def rows_of(corpus: Corpus, split: str = "train") -> Rows:
@@ -277,32 +267,6 @@ def test_soft_labels_are_the_votes_for_the_classes(tree: Path, find: Find) -> No
 
 # --- bad input
 
-HEAD = re.compile(rb"^\[[^\n]*\]\tSes03M_script01_1_F001\t(\w+)\t\[[^\n]*\]$", re.MULTILINE)
-
-
-def block_head(text: bytes) -> tuple[bytes, int]:
-    """The line that begins F001 of Ses03M_script01_1, and its number."""
-    match = HEAD.search(text)
-    assert match
-    return match[0], text[: match.start()].count(b"\n") + 1
-
-
-SPOILT = [
-    # what is put in place of the head line, kind, lines after it, words of the message, utterances lost
-    (lambda h: h.replace(h.split(b"\t")[2], b"joy"), "unknown label", 0, r"_F001 is 'joy'; write one of ang, dis", 1),
-    (lambda h: h.replace(b"[", b"", 1), "malformed line", 0, "is no line of an evaluation", 1),
-    (lambda h: h.replace(b" - ", b" "), "malformed line", 0, "not of the form .start - end.", 1),
-    (lambda h: re.sub(rb"\[[^\[]*$", b"[1.0, 2.0]", h), "malformed line", 0, "not of the form", 1),
-    (lambda h: re.sub(rb"\[[^\[]*$", b"[nan, 2.0, 1.0]", h), "malformed line", 0, "not of the form", 1),
-    (lambda h: h.replace(b"Ses03M", b"Sess3M"), "malformed line", 0, "not of the form", 1),
-    (lambda h: h.replace(b"_F001", b"_F000"), "duplicate id", 0, r"_F000 is in Ses03M_script01_1.txt, line 4, alr", 1),
-    (lambda h: h.replace(b"_F001", b"_F777"), "missing file", 0, r"no sentences/wav/Ses03M_script01_1/.*_F777.wav", 1),
-    (lambda h: h + b"\nC-E9:\tGlee;\t()", "unknown label", 1, "the vote 'Glee' is no emotion; they are anger", 0),
-    (lambda h: h + b"\na remark", "malformed line", 1, "is no line of an evaluation", 0),
-    (lambda h: h + b"\nC-E9", "malformed line", 1, "is not of the form C-E2", 0),
-    (lambda h: h + b"\r", "Windows line ends", 0, "ends in CR LF", 0),
-]
-
 
 @pytest.mark.parametrize(("spoil", "kind", "after", "message", "lost"), SPOILT)
 def test_bad_lines_are_named_by_file_and_line_and_left_out(
@@ -324,6 +288,36 @@ def test_bad_lines_are_named_by_file_and_line_and_left_out(
     assert rows == {name: row for name, row in whole.items() if name in rows}
 
 
+REMARKS = [
+    # what is put behind the head line, and the lines of it that are no line of an evaluation
+    ("C-F9:\tAnger;\t(she laughs,\nand he\ndoes not)\nA-F9:\tval 2;\t()", []),
+    ("A-F9:\tval 2; act 2;\t(both (as it seems)\ntalk)", []),
+    ("C-F9:\tAnger;\t(over)\nand out)", [2]),
+    ("C-F9:\tAnger;\t(over\nand)\nout", [3]),
+    ("C-F9:\tAnger;\t(over\nA-F9:\tval 2;\t()\nand out)", [3]),
+    ("%\t(over\nand out)", [2]),
+]
+
+
+@pytest.mark.parametrize(("block", "bad"), REMARKS)
+def test_a_remark_goes_on_until_its_parenthesis_is_closed(copy: Path, find: Find, block: str, bad: list[int]) -> None:
+    whole = rows_of(find(copy, "all")[0])
+    file = evaluation(copy)
+    head, line = block_head(file.read_bytes())
+    file.write_bytes(file.read_bytes().replace(head, head + b"\n" + block.encode("latin-1")))
+    corpus, problems = find(copy, "all")
+    assert [(p.kind, p.line) for p in problems] == [("malformed line", line + number) for number in bad]
+    assert rows_of(corpus) == whole
+
+
+def test_an_open_remark_ends_with_its_block(copy: Path, find: Find) -> None:
+    file = evaluation(copy)
+    head, line = block_head(file.read_bytes())
+    file.write_bytes(file.read_bytes().replace(head, b"A-F9:\t(over\n\nand out)\n" + head))
+    _, problems = find(copy, "all")
+    assert [(p.kind, p.line) for p in problems] == [("malformed line", line + 2)]
+
+
 def test_a_byte_order_mark_is_noted_and_does_no_harm(copy: Path, find: Find) -> None:
     file = evaluation(copy)
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
@@ -337,7 +331,7 @@ def test_every_problem_is_listed_before_a_fold_is_refused(copy: Path, find: Find
     file.write_bytes(file.read_bytes().replace(b"\tSes03M_script01_1_M000\t", b"\tSes03M_script01_1_M000\tx"))
     _, problems = find(copy, "all", on_bad="raise", fold=2)
     assert dict(problems.counts) == {"missing file": 6, "unknown label": 1}
-    with pytest.raises(InputError, match=r"IEMOCAP: 6 missing file, 1 unknown label .*--on-bad-row skip.*_M000 is 'x"):
+    with pytest.raises(InputError, match=r"IEMOCAP: missing file: 6, unknown label: 1 .*-row skip.*_M000 is 'x"):
         problems.settle("IEMOCAP")
 
 

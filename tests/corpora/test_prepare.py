@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 
 from hf_speech.cli import main
-from hf_speech.corpora.prepare import AUDIT, WORK
+from hf_speech.corpora.publish import AUDIT, WORK
 from hf_speech.data.readers import load_rows
 from hf_speech.errors import InputError
 
@@ -154,7 +154,7 @@ def test_bad_rows_are_all_named_and_nothing_is_written(bad_corpus: Path, run: Ru
     with pytest.raises(InputError) as refused:
         run("csv", bad_corpus)
     message = str(refused.value)
-    assert "1 duplicate id, 2 malformed line, 1 missing file, 1 not audio" in message
+    assert "duplicate id: 1, malformed line: 2, missing file: 1, not audio: 1" in message
     for part in (
         "line 26: there is no",
         "line 28: 'age' must be a number, not 'x'",
@@ -172,8 +172,8 @@ def test_bad_rows_are_left_out_and_counted(bad_corpus: Path, run: Run, tmp_path:
     assert audit["splits"]["train"]["rows"] == 24
     assert audit["problems"]["count"] == 5
     assert audit["problems"]["kinds"] == {"duplicate id": 1, "malformed line": 2, "missing file": 1, "not audio": 1}
-    assert {row["line"] for row in audit["problems"]["rows"]} == {26, 28, 29, 30, None}
-    assert "Left out or put right while preparing: 1 duplicate id" in (tmp_path / "out" / "README.md").read_text()
+    assert {row["line"] for row in audit["problems"]["rows"]} == {26, 27, 28, 29, 30}
+    assert "Left out or put right while preparing: duplicate id: 1" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_result_is_replaced_only_when_asked_for(corpus: Path, run: Run, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_broken_file_found_while_writing_keeps_the_whole_shards_for_the_next_r
     broken[len(whole) // 2 : len(whole) // 2 + 4_000] = bytes(4_000)
     (folder / "6.flac").write_bytes(broken)
     options = {"transcode": "flac", "shard_size": 1_500_000}
-    with pytest.raises(InputError, match="1 damaged.*6.flac: truncated or damaged"):
+    with pytest.raises(InputError, match="damaged: 1.*6.flac: truncated or damaged"):
         run("folder", tmp_path / "wavs", **options)
     assert list((tmp_path / "out").glob("*.parquet")) == []
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / WORK / "out").glob("*.parquet")}

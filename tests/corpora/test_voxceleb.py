@@ -1,5 +1,7 @@
 """VoxCeleb: what is found in archives and trees, lists and metadata, on made-up corpora in the real layouts."""
 
+import re
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -128,7 +130,7 @@ def test_the_test_lists_come_out_as_they_went_in(fake):
         text = (fake / "meta" / file).read_text()
         assert corpus.files[f"trials/{name}.txt"] == text
         targets = sum(line.startswith("1") for line in text.splitlines())
-        counts = (facts[name]["file"], facts[name]["targets"], facts[name]["nontargets"], facts[name]["missing"])
+        counts = (facts[name]["file"], facts[name]["targets"], facts[name]["nontargets"], facts[name]["left_out"])
         assert counts == (file, targets, len(text.splitlines()) - targets, 0)
 
 
@@ -146,7 +148,72 @@ def test_a_trial_without_its_audio_is_a_problem(fake, members, tmp_path):
     problems = Problems("skip")
     corpus = build(fake, problems=problems, metadata_dir=str(tmp_path))
     assert [(p.kind, p.line, Path(p.file).name) for p in problems] == [("missing file", 2, "veri_test2.txt")]
-    assert corpus.facts["trials"][0]["missing"] == 1 and corpus.facts["trials"][0]["trials"] == 1
+    (found, *_) = corpus.facts["trials"]
+    assert (found["name"], found["trials"], found["left_out"]) == ("original.partial", 1, 1)
+    assert corpus.files["trials/original.partial.txt"] == text.splitlines(keepends=True)[0]
+    assert "trials/original.txt" not in corpus.files
+
+
+@pytest.fixture
+def tested_only(fake, tmp_path) -> Path:
+    """VoxCeleb1's test speakers, and all three lists: what one has who is only after the original one."""
+    folder = tmp_path / "tested_only"
+    shutil.copytree(fake / "meta", folder / "meta")
+    shutil.copy(fake / "vox1_test_wav.zip", folder)
+    return folder
+
+
+def test_a_list_with_a_speaker_without_audio_is_not_taken(tested_only, members, caplog):
+    text = (tested_only / "meta" / "list_test_all2.txt").read_text()
+    speakers = set(re.findall(r"id\d{5}", text))
+    silent = speakers - {name[:7] for name in members["vox1_test"]}
+    assert 0 < len(silent) < len(speakers)
+    corpus = build(tested_only)
+    assert [(entry["name"], entry["left_out"]) for entry in corpus.facts["trials"]] == [("original", 0)]
+    assert set(corpus.files) == {"trials/original.txt"}
+    (warning,) = (record.getMessage() for record in caplog.records if "not taken" in record.getMessage())
+    assert f"list_test_all2.txt ({len(silent)} of its {len(speakers)} speakers have no audio)" in warning
+    assert "list_test_hard2.txt" in warning and warning.endswith("--test-lists original,extended,hard")
+
+
+def test_a_list_that_is_asked_for_is_taken_as_it_is(tested_only, members):
+    there = {f"{name}.wav" for name in members["vox1_test"]}
+    lines = (tested_only / "meta" / "list_test_all2.txt").read_text().splitlines(keepends=True)
+    missing = [(number, name) for number, line in enumerate(lines, 1) for name in line.split()[1:] if name not in there]
+    whole = [line for line in lines if set(line.split()[1:]) <= there]
+    assert missing and 0 < len(whole) < len(lines)
+    problems = Problems("skip")
+    corpus = build(tested_only, problems=problems, test_lists=["extended"])
+    assert [p.line for p in problems] == [number for number, _ in missing]
+    assert problems.counts == {"missing file": len(missing)}
+    assert corpus.files == {"trials/extended.partial.txt": "".join(whole)}
+    (found,) = corpus.facts["trials"]
+    assert (found["name"], found["file"]) == ("extended.partial", "list_test_all2.txt")
+    assert (found["trials"], found["left_out"]) == (len(whole), len(lines) - len(whole))
+    with pytest.raises(InputError, match="missing file"):
+        build(tested_only, test_lists=["extended"])
+
+
+def test_lists_are_asked_for_by_name_and_must_be_there(fake, members, tmp_path):
+    corpus = build(fake, test_lists=["hard", "original"])
+    names = {entry["name"] for entry in corpus.facts["trials"]} - {"validation"}
+    assert names == {"hard", "original"} and "trials/extended.txt" not in corpus.files
+    with pytest.raises(InputError, match="unknown list to test on 'veri'"):
+        build(fake, test_lists=["veri"])
+    with pytest.raises(InputError, match=r"needs list_test_hard2\.txt; put it there or in meta/"):
+        build(tmp_path, listing=list_audio(fake, Problems()), test_lists=["hard"])
+
+
+def test_a_list_that_lost_a_line_is_partial_and_one_with_other_line_ends_is_not(fake, members, tmp_path):
+    one, two = members["vox1_test"][:2]
+    for text, name in (
+        (f"1 {one}.wav {two}.wav\r\n", "original"),
+        (f"1 {one}.wav {two}.wav\n1 x\n", "original.partial"),
+    ):
+        (tmp_path / "veri_test2.txt").write_bytes(text.encode())
+        problems = Problems("skip")
+        corpus = build(fake, problems=problems, metadata_dir=str(tmp_path), test_lists=["original"])
+        assert len(problems) == 1 and corpus.files[f"trials/{name}.txt"] == f"1 {one}.wav {two}.wav\n"
 
 
 def test_without_a_list_all_of_voxceleb1_is_for_testing(fake, members, tmp_path):

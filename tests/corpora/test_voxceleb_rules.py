@@ -67,7 +67,7 @@ def test_different_holds_out_the_last_speakers(fake, members):
     corpus = ids(build(fake, validation="different", validation_speakers=3))
     assert corpus["validation"] == [name for name in members["vox2_dev"] if name[:7] in speakers[-3:]]
     assert corpus["train"] == [name for name in members["vox2_dev"] if name[:7] not in speakers[-3:]]
-    with pytest.raises(InputError, match="16 speakers can't be held out of 16; set validation_speakers lower"):
+    with pytest.raises(InputError, match="16 speakers can't be held out of 16; lower --validation-speakers"):
         build(fake, validation="different", validation_speakers=16)
 
 

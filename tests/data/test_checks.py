@@ -7,8 +7,9 @@ import pytest
 import soundfile as sf
 from datasets import Dataset
 
-from hf_speech.audio import read_audio
-from hf_speech.data.checks import MIN_SAMPLES, check_rows
+from hf_speech.audio import AudioInfo, read_audio
+from hf_speech.data.checks import MIN_SAMPLES, check_rows, span_of
+from hf_speech.data.problems import Problem
 from hf_speech.data.readers import load_rows
 from hf_speech.errors import InputError
 
@@ -125,3 +126,11 @@ def test_a_row_s_own_channel_is_the_one_that_must_be_there(write_tone: Writer) -
         check_rows(rows_of(two, two, one, one, channel=[1, 2, None, 1]))
     with pytest.raises(InputError, match="row 2, .*one.wav: no channel 1, it has 1"):
         check_rows(rows_of(two, two, one, channel=[0, 1, None]), channel=1)
+
+
+def test_a_segment_of_just_one_receptive_field_is_long_enough() -> None:
+    info = AudioInfo(samples=48_000, sample_rate=16_000, channels=1)
+    assert 2.0 - 1.975 < 0.025  # as floats
+    assert span_of({"start": 1.975, "end": 2.0}, info) == (400, 2.0 - 1.975)
+    short = span_of({"start": 1.97506, "end": 2.0}, info)
+    assert isinstance(short, Problem) and short.kind == "too short"

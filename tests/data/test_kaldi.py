@@ -57,6 +57,9 @@ def test_a_whole_folder(data: Path):
     rows, problems = rows_and_problems(data)
     a, b = str(data / "a.wav"), str(data / "b.sph")
     assert not problems
+    assert [(row.pop("list_file"), row.pop("list_line")) for row in rows] == [
+        (str(data / "segments"), line) for line in (1, 2, 3)
+    ]
     assert rows == [
         {"id": "u1", "audio": a, "recording_id": "r1", "start": 0.0, "end": 0.5, "speaker_id": "s1"}
         | {"gender": "female", "age": 31.0, "language": "en", "text": "good morning"},
@@ -70,6 +73,7 @@ def test_a_whole_folder(data: Path):
 def test_the_reader_gives_the_same_rows(data: Path):
     write_folder(data, wav_dot_scp="r1 a.wav\nr2 sph2pipe -c 2 b.sph |\n", utt2spk="r1 s1\nr2 s2\n", utt2age="r1 31\n")
     rows = load_rows(data)["train"]
+    assert rows.column_names == ["id", "audio", "recording_id", "speaker_id", "age", "channel"]
     assert rows["speaker_id"][:] == ["s1", "s2"] and rows["age"][:] == [31.0, None] and rows["channel"][:] == [None, 1]
 
 
@@ -164,6 +168,7 @@ BAD_LINES = [
     ("text", "r1 yes\nr9 no\n", "unknown utterance"),
     ("utt2age", "r1 31\nr2 old\n", "malformed line"),
     ("utt2gender", "r1 f\nr2 x\n", "unknown label"),
+    ("utt2labels", "r1 1\nr2 low\n", "malformed line"),
 ]
 
 

@@ -28,7 +28,11 @@ def listed(root: Path, text: str | bytes) -> tuple[list[tuple[str, str]], list[t
     (root / "list.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     problems = Problems("skip")
     splits = label_list_rows(root / "list.txt", None, problems)
-    assert list(splits) == ["train"] and all(list(row) == ["audio", "label"] for row in splits["train"])
+    assert list(splits) == ["train"]
+    lines = [line.split() for line in (root / "list.txt").read_text("utf-8-sig").splitlines()]
+    for row in splits["train"]:
+        assert list(row) == ["audio", "label", "list_file", "list_line"] and row["list_file"] == str(root / "list.txt")
+        assert lines[row["list_line"] - 1][1] == row["label"]
     rows = [(Path(row["audio"]).relative_to(root).as_posix(), row["label"]) for row in splits["train"]]
     return rows, [(problem.kind, problem.line) for problem in problems], problems
 
@@ -66,7 +70,8 @@ def test_windows_line_ends_byte_order_mark_and_gzip(root: Path) -> None:
     assert kinds == [("byte order mark", 1), ("Windows line ends", 1)]
     (root.parent / "list.gz").write_bytes(gzip.compress(b"wav/a 1 -1\n"))
     [row] = label_list_rows(root.parent / "list.gz", root, Problems())["train"]
-    assert row == {"audio": str(root / "wav" / "a.wav"), "label": "1"}
+    where = {"list_file": str(root.parent / "list.gz"), "list_line": 1}
+    assert row == {"audio": str(root / "wav" / "a.wav"), "label": "1"} | where
 
 
 def test_a_file_added_after_a_reading_is_found_by_the_next(root: Path) -> None:
@@ -79,14 +84,17 @@ def test_a_file_added_after_a_reading_is_found_by_the_next(root: Path) -> None:
 
 
 def read(root: Path, content: Any, **options: Any) -> tuple[dict[str, list[dict[str, Any]]], Problems]:
-    """The rows of a JSON beside the corpus, audio by its path in the root."""
+    """The rows of a JSON beside the corpus, audio by its path in the root; without their lines, which are checked."""
     path = root.parent / "labels.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content, indent=0).encode())
     problems = Problems("skip")
     splits = labels_json_rows(path, root, problems, **options)
+    lines = path.read_text("utf-8-sig").splitlines()
     for rows in splits.values():
         for row in rows:
             row["audio"] = Path(row["audio"]).relative_to(root).as_posix()
+            assert row.pop("list_file") == str(path)
+            assert f"{Path(row['audio']).stem}" in lines[row.pop("list_line") - 1]
     return splits, problems
 
 
@@ -190,3 +198,10 @@ def test_what_is_rendered_is_read_back_with_a_line_for_each_file(root: Path) -> 
     assert json.loads(render_labels_json({})) == {"Train": {}, "Val": {}, "Test": {}}
     with pytest.raises(InputError, match="unknown split of a label JSON 'val'; valid: test, train, validation"):
         render_labels_json({"val": {}})
+
+
+def test_a_key_beside_the_splits_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"Train": {"a.wav": "anger"}, "Dev": {"b.wav": "sad"}}')
+    with pytest.raises(InputError, match="labels.json: 'Dev' is none of its splits; they are Train, Val and Test"):
+        labels_json_rows(path, None, Problems())

@@ -269,3 +269,10 @@ def test_a_name_on_the_hub_that_can_not_be_reached_is_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "InputError: nobody/nothing: can't be loaded as a data set: " in done.stderr.splitlines()[-1]
+
+
+def test_a_quote_that_is_not_closed_is_found_where_it_opens(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text('path,label\na.wav,x\n"b.wav,x\nc.wav,x\nd.wav,x\n')
+    with pytest.raises(InputError, match="table.csv, lines 3 to 5: a quote is opened and not closed"):
+        load_rows(table)

@@ -136,6 +136,22 @@ def test_rows_without_a_target_do_not_count(table: Table) -> None:
     assert rows.unlabelled == 1 and rows.overlaps == []
 
 
+def test_speakers_in_a_column_that_was_not_mapped_stop_what_is_meant_for_new_voices(table: Table) -> None:
+    path = table(lambda i, row: {"emotion": row["label"]})
+    path.write_text(path.read_text().replace("speaker_id", "speaker", 1))
+    with pytest.raises(InputError, match="'speaker' seems to name them; map it: --columns speaker_id=speaker"):
+        read(path, test="0.25")
+    read(path, test="0.25", speaker_independent=False)
+    read(path)  # nothing is held out, so there is nothing to compare
+    rows = read(path, test="0.25", columns={"speaker_id": "speaker"})
+    assert not set(rows.splits["train"]["speaker_id"]) & set(rows.splits["test"]["speaker_id"])
+
+
+def test_single_rows_are_drawn_when_no_group_is_wanted(table: Table) -> None:
+    rows = read(table(lambda i, row: {}), target="label", test="0.25", group_by="none")
+    assert set(rows.splits["train"]["speaker_id"]) & set(rows.splits["test"]["speaker_id"])
+
+
 def test_rows_that_name_no_speaker_are_told_of(table: Table, caplog: pytest.LogCaptureFixture) -> None:
     path = table(lambda i, row: {**by_speaker(i, row), "speaker_id": "" if i == 21 else row["speaker_id"]})
     assert read(path).overlaps == []

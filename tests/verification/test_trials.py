@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hf_speech.data.problems import Problems
+from hf_speech.data.problems import KEPT, Problems
 from hf_speech.errors import InputError
 from hf_speech.verification import (
     check_trials,
@@ -14,6 +14,7 @@ from hf_speech.verification import (
     fingerprint,
     make_trials,
     read_trials,
+    speakers_of,
     write_trials,
 )
 from hf_speech.verification.trials import most_trials
@@ -121,6 +122,50 @@ def test_missing_files_and_false_labels_are_found_with_their_lines(tmp_path):
         ("missing file", 7),
     ]
     assert IDS[2] in next(iter(problems)).reason
+
+
+def test_of_a_list_without_its_audio_all_is_counted_and_the_first_is_remembered(tmp_path):
+    """Three of four trials lack a file or two; what is remembered is what one at a time would have left."""
+    known = [f"a/b/{k}" for k in range(0, 8_000, 4)]
+    text = "".join(f"1 a/b/{k} a/b/{k + k % 4 // 2}\n" for k in range(8_000))
+    (tmp_path / "list.txt").write_text(text)
+    there = set(known)
+    lines = enumerate(text.splitlines(), start=1)
+    expected = [(line, name) for line, row in lines for name in row.split()[1:] if name not in there]
+    problems = Problems("skip")
+    problems.add("other", "before.txt", "stands first; keep it")
+    trials = check_trials(
+        read_trials(tmp_path / "list.txt", problems), pa.array(known), tmp_path / "list.txt", problems
+    )
+    assert len(trials) == 2_000 and len(expected) == 2_000 * (2 + 2 + 1) + 1  # the last asks for 8000
+    assert problems.counts == {"other": 1, "missing file": len(expected)}
+    found = [(p.line, p.reason) for p in list(problems)[1:]]
+    assert len(found) == KEPT - 1
+    assert found == [(line, f"there is no audio {name}; add it or remove the line") for line, name in expected[:999]]
+    with pytest.raises(InputError, match="missing file: 10001"):
+        refusing = Problems("raise")
+        check_trials(read_trials(tmp_path / "list.txt", refusing), pa.array(known), "list.txt", refusing)
+        refusing.settle("the list")
+
+
+def test_no_more_problems_are_put_into_words_than_are_remembered():
+    worded = []
+
+    def words():
+        for line in range(10 * KEPT):
+            worded.append(line)
+            yield "missing file", "list.txt", "two\nlines", line
+
+    problems = Problems("skip")
+    for _ in range(2):
+        problems.add_many({"missing file": 10 * KEPT}, words())
+    assert worded == list(range(KEPT)) and len(problems) == 20 * KEPT
+    assert [p.line for p in problems] == worded and "\n" not in next(iter(problems)).reason
+
+
+def test_the_speakers_of_a_list(tmp_path):
+    (tmp_path / "list.txt").write_text(LIST + "0 spk/a spk/b\n1 id1027/a/b id10271/a\n")
+    assert speakers_of(read_trials(tmp_path / "list.txt", strict())) == ["id10270", "id10300"]
 
 
 GENDERS = {"a": "female", "b": "female", "c": "male", "d": "male", "e": "male", "f": None, "g": None}
