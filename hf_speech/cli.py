@@ -254,10 +254,13 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
     if options.fields:
         print(describe_fields())
         return EXIT_OK
-    from .training.run import summary, train
+    from .training.run import leave_process_group, summary, train
 
     config = read_config(options.config, parse_flags(fields))
-    results = train(config)
+    try:
+        results = train(config)
+    finally:
+        leave_process_group()
     if results.model:  # other processes of a distributed run have nothing to say
         print(summary(results, Path(str(config.run.output_dir))))
     return EXIT_OK

@@ -94,6 +94,17 @@ def train(config: RunConfig) -> Results:
     return results
 
 
+def leave_process_group() -> None:
+    """Ends the connections to the other processes of a distributed run, if there are any.
+
+    Left to the end of the process, gloo's threads may still run when they are destroyed, which aborts it.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _refuse_divergence(model: Any) -> None:
     # argmax finds a class among NaN as well, so the numbers would look like those of a poor model.
     for name, weights in model.named_parameters():
