@@ -4,8 +4,10 @@ Part of the folder that travels with a model to the Hub, so it imports nothing b
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -52,3 +54,41 @@ def lookup(registry: Mapping[str, T], name: object, what: str) -> T:
     if not isinstance(name, str) or name not in registry:
         raise unknown_name(name, registry, what)
     return registry[name]
+
+
+def options_of(part: Callable[..., object]) -> dict[str, object]:
+    """The options of a part: its keyword-only parameters, with their defaults."""
+    parameters = inspect.signature(part).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def with_options(part: Callable[..., T], options: Mapping[str, Any], what: str) -> Callable[..., T]:
+    """A part with its options set, to be called with what remains.
+
+    Args:
+        part: a class or function whose options are keyword-only parameters.
+        options: option -> value; those left out keep their defaults.
+        what: the part by name, for the message ("pooling 'attentive'").
+
+    Raises:
+        InputError: an option that the part does not have; those it has are listed.
+    """
+    known = options_of(part)
+    for name in options:
+        if name not in known:
+            if not known:
+                raise InputError(f"{what} has no options, but {name!r} was given; leave it out")
+            raise unknown_name(name, known, f"option of {what}")
+    return partial(part, **options)
+
+
+def build(
+    registry: Mapping[str, Callable[..., T]], name: object, what: str, options: Mapping[str, Any] | None, *given: Any
+) -> T:
+    """The part called `name`, made with its options: `build(POOLINGS, "mean", "pooling", {}, 768)`.
+
+    Raises:
+        InputError: no such name, no such option, or a value that the part can't be built with.
+    """
+    part = lookup(registry, name, what)
+    return with_options(part, options or {}, f"{what} {name!r}")(*given)
