@@ -1,0 +1,61 @@
+"""What every part does with padding: masks from lengths, means over real frames, reflection at each utterance's end.
+
+Batches are padded at their right end. In a mask True stands at real places; lengths count them. Where nothing is padded
+a mask or lengths may be None, and the shorter way is taken.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """True at the first `lengths[b]` of `size` places: (B,) int -> (B, size) bool."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def masked_mean(frames: Tensor, frame_mask: Tensor) -> Tensor:
+    """Mean over the real frames: (B, F, D), (B, F) bool -> (B, D)."""
+    # masked_fill, not a product: what stands in the padding may be infinite or NaN
+    total = frames.masked_fill(~frame_mask[..., None], 0.0).sum(dim=1)
+    return total / frame_mask.sum(-1, keepdim=True).to(frames.dtype)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Softmax over the real places, in float32; 0 at the others. The mask must broadcast, with a True along `dim`."""
+    return scores.float().masked_fill(~mask, -torch.inf).softmax(dim).to(scores.dtype)
+
+
+def zero_padding(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """Zeros in place of what stands in the padding: (B, ..., T), (B,) int -> (B, ..., T)."""
+    if lengths is None:
+        return values
+    mask = length_mask(lengths, values.shape[-1])
+    return values.masked_fill(~mask.view(mask.shape[0], *[1] * (values.dim() - 2), -1), 0.0)
+
+
+def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> Tensor:
+    """Reflection padding at the start, and at each utterance's own end.
+
+    Place -i holds what stands at i, place L - 1 + i what stands at L - 1 - i. An utterance shorter than the reflection
+    is reflected back and forth; a single value is repeated.
+
+    Args:
+        values: (B, C, T).
+        lengths: (B,) int, 1 or more; None: nothing is padded.
+        before: places added at the start.
+        after: places added at the end.
+
+    Shape:
+        (B, C, before + T + after); what stands behind `before + lengths[b] + after` has no meaning.
+    """
+    batch, channels, size = values.shape
+    if lengths is None:
+        if size > max(before, after):
+            return F.pad(values, (before, after), mode="reflect")
+        lengths = torch.full((batch,), size, device=values.device)
+    places = torch.arange(-before, size + after, device=values.device).expand(batch, -1)
+    period = (2 * (lengths[:, None] - 1)).clamp(min=1)
+    folded = places.remainder(period)
+    source = torch.minimum(folded, period - folded).clamp(max=size - 1)
+    return values.gather(2, source[:, None].expand(-1, channels, -1))
