@@ -1,20 +1,21 @@
 """Frames -> one vector an utterance. Every pooling sees the real frames only."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .attention_pooling import (
+    AttentivePooling,
+    DoubleMultiHeadPooling,
+    MultiHeadPooling,
+    SelfAttentionPooling,
+)
+from .masking import masked_mean
+from .pooled import Pooling
+from .registry import InputError
 
 EPS = 1e-7  # under the square root of a variance: keeps its gradient finite where all frames are equal
-
-
-class Pooling(nn.Module):
-    """Base of the poolings: `(frames (B, F, D), frame_mask (B, F) bool) -> (B, output_size)`.
-
-    Each row has at least one real frame, and its real frames come first.
-    """
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.output_size = hidden_size
 
 
 class MeanPooling(Pooling):
@@ -26,7 +27,8 @@ class MeanPooling(Pooling):
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """See the class."""
-        return masked_mean(frames, frame_mask)
+        # In float32: in bfloat16 the number of frames itself would be rounded (1,501 to 1,504).
+        return masked_mean(frames.float(), frame_mask).to(frames.dtype)
 
 
 class MeanStdPooling(Pooling):
@@ -39,15 +41,17 @@ class MeanStdPooling(Pooling):
         frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, 2 * D)
     """
 
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__(hidden_size)
-        self.output_size = 2 * hidden_size
+    def __init__(self, input_size: int) -> None:
+        super().__init__(input_size)
+        self.output_size = 2 * input_size
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """See the class."""
-        mean = masked_mean(frames, frame_mask)
-        variance = masked_mean((frames - mean[:, None]).square(), frame_mask)
-        return torch.cat([mean, (variance + EPS).sqrt()], dim=-1)
+        # Emptied first: the square of what stands in the padding would have no finite gradient.
+        numbers = frames.float().masked_fill(~frame_mask[..., None], 0.0)
+        mean = masked_mean(numbers, frame_mask)
+        variance = masked_mean((numbers - mean[:, None]).square(), frame_mask)
+        return torch.cat([mean, (variance + EPS).sqrt()], dim=-1).to(frames.dtype)
 
 
 class MaxPooling(Pooling):
@@ -62,6 +66,44 @@ class MaxPooling(Pooling):
         return frames.masked_fill(~frame_mask[..., None], torch.finfo(frames.dtype).min).amax(dim=1)
 
 
+class QuantilePooling(Pooling):
+    """Quantiles of each dimension over the real frames, interpolated linearly, one quantile's D values after another's.
+
+    With the default five: the least, the quartiles and the largest. Vaessen & van Leeuwen, "Fine-tuning wav2vec2 for
+    speaker recognition", ICASSP 2022.
+
+    Args:
+        input_size: D.
+        quantiles: which, from 0 to 1 each.
+
+    Raises:
+        InputError: no list of numbers from 0 to 1.
+
+    Shape:
+        frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, len(quantiles) * D)
+    """
+
+    def __init__(self, input_size: int, *, quantiles: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> None:
+        super().__init__(input_size)
+        given = isinstance(quantiles, list | tuple) and len(quantiles) > 0
+        if not given or not all(_is_number(q) and 0 <= q <= 1 for q in quantiles):
+            raise InputError(f"pooling: quantiles is {quantiles!r}; give a list of numbers from 0 to 1")
+        self.quantiles = tuple(float(q) for q in quantiles)
+        self.output_size = len(self.quantiles) * input_size
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """See the class."""
+        # Behind the real frames, +inf stays behind them when sorted; no rank reaches it.
+        rising = frames.float().masked_fill(~frame_mask[..., None], torch.inf).sort(dim=1).values
+        last = (frame_mask.sum(-1) - 1).float()
+        picked = []
+        for quantile in self.quantiles:
+            rank = quantile * last
+            below, above = frame_at(rising, rank.floor().long()), frame_at(rising, rank.ceil().long())
+            picked.append(torch.lerp(below, above, (rank - rank.floor())[:, None]))
+        return torch.cat(picked, dim=-1).to(frames.dtype)
+
+
 class FirstPooling(Pooling):
     """The first frame.
 
@@ -74,6 +116,24 @@ class FirstPooling(Pooling):
         return frames[:, 0]
 
 
+class ClassTokenPooling(FirstPooling):
+    """The first frame, where the encoder has put a token of ones before the frames that its transformer sees.
+
+    Vaessen & van Leeuwen, "Fine-tuning wav2vec2 for speaker recognition", ICASSP 2022 ("first&cls").
+
+    Attributes:
+        token: what the encoder puts there: "constant" (ones) or "learned".
+    """
+
+    token = "constant"
+
+
+class LearnedClassTokenPooling(ClassTokenPooling):
+    """The first frame, where the encoder has put a learned token before the frames that its transformer sees."""
+
+    token = "learned"
+
+
 class LastPooling(Pooling):
     """The last real frame.
 
@@ -83,21 +143,58 @@ class LastPooling(Pooling):
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """See the class."""
-        last = frame_mask.sum(-1) - 1
-        return frames[torch.arange(frames.shape[0], device=frames.device), last]
+        return frame_at(frames, frame_mask.sum(-1) - 1)
 
 
-def masked_mean(frames: Tensor, frame_mask: Tensor) -> Tensor:
-    """Mean over the real frames: (B, F, D), (B, F) bool -> (B, D)."""
-    # masked_fill, not a product: what stands in the padding may be infinite or NaN
-    total = frames.masked_fill(~frame_mask[..., None], 0.0).sum(dim=1)
-    return total / frame_mask.sum(-1, keepdim=True).to(frames.dtype)
+class MiddlePooling(Pooling):
+    """The middle real frame; of an even number, the later of the two.
+
+    Shape:
+        frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, D)
+    """
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """See the class."""
+        return frame_at(frames, frame_mask.sum(-1) // 2)
 
 
-POOLINGS = {
+class RandomPooling(MiddlePooling):
+    """In training any real frame, each as likely; in evaluation the middle one, so that a result can be had again.
+
+    Shape:
+        frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, D)
+    """
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """See the class."""
+        if not self.training:
+            return super().forward(frames, frame_mask)
+        chances = torch.rand(frame_mask.shape, device=frames.device)
+        return frame_at(frames, chances.masked_fill(~frame_mask, -1.0).argmax(-1))
+
+
+def frame_at(frames: Tensor, places: Tensor) -> Tensor:
+    """One frame of each utterance: (B, F, D), (B,) int -> (B, D)."""
+    return frames[torch.arange(frames.shape[0], device=frames.device), places]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+POOLINGS: dict[str, type[Pooling]] = {
     "mean": MeanPooling,
     "mean+std": MeanStdPooling,
     "max": MaxPooling,
+    "quantile": QuantilePooling,
     "first": FirstPooling,
+    "first+cls": ClassTokenPooling,
+    "first+cls-learned": LearnedClassTokenPooling,
     "last": LastPooling,
+    "middle": MiddlePooling,
+    "random": RandomPooling,
+    "self-attention": SelfAttentionPooling,
+    "multi-head": MultiHeadPooling,
+    "double-multi-head": DoubleMultiHeadPooling,
+    "attentive": AttentivePooling,
 }
