@@ -15,7 +15,8 @@ from types import ModuleType
 _AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 _AUTO_MODEL = "transformers.models.auto.modeling_auto"
 _OURS = {_AUTO_CONFIG: f"{__package__}.models.configuration", _AUTO_MODEL: f"{__package__}.models.modeling"}
-_WATCHED = {*_OURS, *_OURS.values()}
+_LAYERS = "transformers.modeling_layers"  # loads the Auto classes in its midst; ours need it whole
+_MODELS = f"{__package__}.models."
 
 
 def _register(auto: ModuleType, ours: ModuleType) -> None:
@@ -25,14 +26,17 @@ def _register(auto: ModuleType, ours: ModuleType) -> None:
     classes = {
         auto.AutoModel: ours.HfSpeechModel,
         auto.AutoModelForAudioClassification: ours.HfSpeechForSequenceClassification,
+        auto.AutoModelForAudioXVector: ours.HfSpeechForXVector,
     }
     for auto_class, model_class in classes.items():
         auto_class.register(ours.HfSpeechConfig, model_class, exist_ok=True)
 
 
 def _register_what_is_loaded() -> None:
+    if any(_is_loading(name) for name in list(sys.modules) if name == _LAYERS or name.startswith(_MODELS)):
+        return  # its own loading ends here again
     for auto_name, our_name in _OURS.items():
-        if not _is_loaded(auto_name) or _is_loading(our_name):
+        if not _is_loaded(auto_name):
             continue  # not yet wanted; or ours is on its way, and its own loading ends here again
         _register(sys.modules[auto_name], import_module(our_name))
 
@@ -69,7 +73,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _WATCHED:
+        if name not in (*_OURS, _LAYERS) and not name.startswith(_MODELS):
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from itertools import cycle, islice
+from itertools import cycle, islice, starmap
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +14,61 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, pipeline
 
+from hf_speech.models.backbones import OWN_BACKBONES
 from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.heads import HEADS
-from hf_speech.models.losses import LOSSES
+from hf_speech.models.losses import LOSSES, valid_heads
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
+from hf_speech.models.necks import NECKS
 from hf_speech.models.pooling import POOLINGS
+from hf_speech.models.projections import PROJECTIONS
 
-from .models.tiny import lively, padded, tiny_config, waveforms
+from .models.tiny import lively, padded, small, takes, tiny_config, waveforms
 
 LABELS = {0: "calm", 1: "angry", 2: "sad"}
 LAYERS = ("last", 1, "weighted_sum")
-_count = max(map(len, (BACKBONES, POOLINGS, HEADS, LOSSES, LAYERS)))
+# Every loss with a head that goes with it, and every head with such a loss.
+PAIRS = [(valid_heads(loss)[0], loss) for loss in LOSSES]
+PAIRS += [(head, next(loss for loss in LOSSES if head in valid_heads(loss))) for head in HEADS]
+REGISTRIES = (BACKBONES, LAYERS, NECKS, POOLINGS, PROJECTIONS, PAIRS)
+_count = max(map(len, REGISTRIES))
+
+
+def _together(backbone: str, layer: int | str, *others: Any) -> tuple[Any, ...]:
+    """The parts of one model, with another backbone where the layer or the pooling needs one."""
+    if not takes(backbone, others[1]):
+        backbone = "hubert"
+    return (backbone, "last" if backbone in OWN_BACKBONES else layer, *others)
+
+
 # As many models as the longest registry has entries, each with the next entry of every other.
-MODELS = dict(
-    enumerate(zip(*(islice(cycle(r), _count) for r in (BACKBONES, LAYERS, POOLINGS, HEADS, LOSSES)), strict=True))
-)
+MODELS = dict(enumerate(starmap(_together, zip(*(islice(cycle(r), _count) for r in REGISTRIES), strict=True))))
 
 
 def settings_of(loss: str) -> dict[str, Any]:
-    if loss != "cross_entropy":
+    if LOSSES[loss].problem_type == "regression":
         return {"num_labels": 1, "id2label": {0: "age"}, "label2id": {"age": 0}, "target_mean": 40.0, "target_std": 9.0}
-    return {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
+    return {
+        "num_labels": 3,
+        "id2label": LABELS,
+        "label2id": {name: i for i, name in LABELS.items()},
+        "class_counts": [3, 2, 1],
+    }
+
+
+def built(number: int) -> HfSpeechForSequenceClassification:
+    backbone, layer, neck, pooling, projection, (head, loss) = MODELS[number]
+    names = {"neck": neck, "pooling": pooling, "projection": projection, "head": head}
+    registries = {"neck": NECKS, "pooling": POOLINGS, "projection": PROJECTIONS, "head": HEADS}
+    options = {f"{what}_config": small(registries[what][name]) for what, name in names.items()}
+    config = tiny_config(backbone, layer=layer, loss=loss, **names, **options, **settings_of(loss))
+    return lively(HfSpeechForSequenceClassification(config), seed=number)
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[int, HfSpeechForSequenceClassification]:
     """The models of MODELS, before they are saved."""
-    built = {}
-    for number, (backbone, layer, pooling, head, loss) in MODELS.items():
-        config = tiny_config(backbone, layer=layer, pooling=pooling, head=head, loss=loss, **settings_of(loss))
-        built[number] = lively(HfSpeechForSequenceClassification(config), seed=number)
-    return built
+    return {number: built(number) for number in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +164,9 @@ def installed(folder: Path, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def test_every_registered_name_is_in_some_model() -> None:
-    for place, registry in enumerate((BACKBONES, LAYERS, POOLINGS, HEADS, LOSSES)):
+    for place, registry in enumerate(REGISTRIES):
         assert {model[place] for model in MODELS.values()} == set(registry)
+    assert {head for head, _ in PAIRS} == set(HEADS) and {loss for _, loss in PAIRS} == set(LOSSES)
 
 
 @pytest.mark.parametrize("number", MODELS)

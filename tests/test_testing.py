@@ -13,16 +13,25 @@ import hf_speech.testing
 from hf_speech.audio import audio_info, read_audio
 from hf_speech.data.readers import load_rows
 from hf_speech.errors import InputError
+from hf_speech.models.configuration import HfSpeechConfig
 from hf_speech.models.frames import conv_frames
+from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.testing import BACKBONES, tiny_backbone_config, write_fake_corpus, write_fake_iemocap
 from hf_speech.testing.iemocap import WORDS
 
+from .models.tiny import RAW_BACKBONES
+
 
 @pytest.mark.parametrize("model_type", BACKBONES)
-def test_tiny_backbones_run_with_the_frames_of_the_real_ones(model_type: str) -> None:
+def test_tiny_backbones_are_tiny(model_type: str) -> None:
+    model = HfSpeechModel(HfSpeechConfig(backbone_config=tiny_backbone_config(model_type)))
+    assert 1_000 < model.num_parameters() < 200_000
+
+
+@pytest.mark.parametrize("model_type", RAW_BACKBONES)
+def test_tiny_encoders_run_with_the_frames_of_the_real_ones(model_type: str) -> None:
     config = tiny_backbone_config(model_type, num_hidden_layers=3)
     model = AutoModel.from_config(config).eval()
-    assert sum(p.numel() for p in model.parameters()) < 200_000
     with torch.no_grad():
         output = model(torch.randn(2, 8_000), output_hidden_states=True)
     assert output.last_hidden_state.shape == (2, conv_frames(8_000, config.conv_kernel, config.conv_stride), 32)
@@ -35,7 +44,7 @@ def test_tiny_backbones_run_with_the_frames_of_the_real_ones(model_type: str) ->
 
 
 def test_unknown_backbones_and_fields_are_named() -> None:
-    with pytest.raises(InputError, match="unknown tiny backbone 'whisper'; valid: data2vec-audio, hubert"):
+    with pytest.raises(InputError, match="unknown tiny backbone 'whisper'; valid: data2vec-audio, ecapa-tdnn, hubert"):
         tiny_backbone_config("whisper")
     with pytest.raises(InputError, match="unknown field of the wavlm config 'num_layers'.*did you mean"):
         tiny_backbone_config("wavlm", num_layers=3)

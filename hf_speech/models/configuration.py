@@ -1,4 +1,4 @@
-"""The configuration of every model of ours: which encoder, which of its layers, which pooling, head and loss."""
+"""The configuration of every model of ours: backbone, layer, pooling and embedding, and a head with its loss a task."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -6,42 +6,58 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .registry import InputError, lookup, unknown_name
+from .backbones import OWN_BACKBONES
+from .registry import InputError, unknown_name
+from .tasks import Task, make_task
 
-# Loss name -> problem type, as transformers names them.
-PROBLEM_TYPES = {
-    "cross_entropy": "single_label_classification",
-    "mse": "regression",
-    "l1": "regression",
-}
+# The SSL encoders of transformers that are made exact under padding here, by their model_type.
+SSL_BACKBONES: tuple[str, ...] = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech-sat")
+SSL_BACKBONES += ("wav2vec2-conformer", "wav2vec2-bert")
+BACKBONES: tuple[str, ...] = (*SSL_BACKBONES, *OWN_BACKBONES)
 
-# The waveform encoders of transformers that `encoder.py` makes exact under padding, by their model_type.
-BACKBONES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech-sat", "wav2vec2-conformer")
+# Fields that are one task's, where the config has no `tasks` of its own.
+_OF_THE_TASK: tuple[str, ...] = ("head", "head_config", "loss", "loss_config", "class_weights", "class_counts")
+_OF_THE_TASK += ("target_mean", "target_std", "unit", "ordered", "problem_type")
 
 
 @strict
 class HfSpeechConfig(PreTrainedConfig):
     """What an `HfSpeechModel` and the models built on it are made of.
 
+    Every part is a name, and options in a table beside it: `pooling="attentive", pooling_config={"bottleneck": 64}`.
+
     Args:
-        backbone_config: configuration (or its dict, with `model_type`) of a waveform encoder of transformers: wav2vec2,
-            hubert, wavlm, data2vec-audio, unispeech-sat or wav2vec2-conformer. Its `num_hidden_layers` is the depth of
-            the checkpoint; with `layer=k` only the first k layers are built.
+        backbone_config: configuration (or its dict, with `model_type`) of an SSL encoder of transformers (wav2vec2,
+            hubert, wavlm, data2vec-audio, unispeech-sat, wav2vec2-conformer, wav2vec2-bert) or of a network of ours
+            (x-vector, ecapa-tdnn, vgg, residual-vgg, wav2vec). An encoder's `num_hidden_layers` is the depth of the
+            checkpoint; with `layer=k` only the first k layers are built.
         layer: which layer's frames are pooled. "last": the encoder's output. An integer k: the output of the k-th
             transformer layer, counted from 1, before any final norm. "weighted_sum": a learned convex combination of
-            the encoder's input and all layers' outputs (Yang et al., "SUPERB", Interspeech 2021, section 2).
-        pooling: name of a pooling ("mean", "mean+std", "max", "first", "last").
-        head: name of a head ("linear", "projector", "mlp", "batchnorm").
-        head_size: width of the head's hidden layer (all heads but "linear").
-        head_dropout: dropout before the head's last layer ("mlp" and "batchnorm").
-        loss: name of a loss ("cross_entropy", "mse", "l1"); None: "mse" for `problem_type="regression"` or a single
-            label, else "cross_entropy".
-        class_weights: one factor a class for cross-entropy, in label order; None: all 1.
+            the encoder's input and all layers' outputs (Yang et al., "SUPERB", Interspeech 2021, section 2). Our own
+            networks have "last" only.
+        neck: name of what stands between the frames and the pooling ("none", "relu", "transformer").
+        neck_config: its options.
+        pooling: name of a pooling ("mean", "mean+std", "attentive", "double-multi-head" ...), see `POOLINGS`.
+        pooling_config: its options.
+        projection: name of what makes the embedding of the pooled vector ("none", "linear" ...), see `PROJECTIONS`.
+        projection_config: its options.
+        head: name of a head ("linear", "mlp", "cosine" ...), see `HEADS`.
+        head_config: its options.
+        loss: name of a loss, see `LOSSES`; None: "mse" for `problem_type="regression"` or a single label,
+            "binary_cross_entropy" for `problem_type="multi_label_classification"`, else "cross_entropy".
+        loss_config: its options.
+        class_weights: one factor a class, in label order; None: all 1.
+        class_counts: training rows of each class, in label order; None: not known.
         target_mean: mean of the regression target over the training rows, in its own unit.
         target_std: standard deviation of the same; the loss is taken on (value - mean) / std.
+        ordered: whether the classes stand in an order, from low to high: metrics then say how far off.
+        tasks: several heads over one backbone, {name: {labels, loss, head, weight ...}} with the fields of `Task`; the
+            fields above, from `head` on, then hold where a task does not give its own. None: one head.
         layerdrop: probability that an encoder layer is skipped in training (Fan et al., ICLR 2020). 0 by default,
             whatever the checkpoint says: a skipped layer leaves parameters without gradients, which stops DDP.
         sampling_rate: samples per second of the waveforms that the model takes.
+        do_normalize: whether waveforms are brought to zero mean and unit variance before; None: as published
+            (`normalizes`).
         target: what is predicted, as the column of the training rows is called ("emotion").
         unit: of a regression target ("years").
 
@@ -52,72 +68,112 @@ class HfSpeechConfig(PreTrainedConfig):
     model_type = "hf_speech"
     sub_configs_defaults: ClassVar = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2")}
     # The plain Trainer gathers every output but these when it evaluates: only logits are wanted there.
-    keys_to_ignore_at_inference: ClassVar = ["embeddings", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference: ClassVar = [
+        "task_logits",
+        "scores",
+        "embeddings",
+        "frame_weights",
+        "frame_mask",
+        "hidden_states",
+        "attentions",
+    ]
     if TYPE_CHECKING:  # fields of the base class
         problem_type: str | None
         num_labels: int
+        id2label: dict[int, str]
 
-    backbone_config: Any = None  # a dict until the base class has made a configuration of it
+    backbone_config: Any = None  # a dict until it has been made a configuration
     layer: int | str = "last"
+    neck: str = "none"
+    neck_config: dict | None = None
     pooling: str = "mean"
+    pooling_config: dict | None = None
+    projection: str = "none"
+    projection_config: dict | None = None
     head: str = "linear"
-    head_size: int = 256
-    head_dropout: float | int = 0.1
+    head_config: dict | None = None
     loss: str | None = None
+    loss_config: dict | None = None
     class_weights: list | None = None
+    class_counts: list | None = None
     target_mean: float | int = 0.0
     target_std: float | int = 1.0
+    ordered: bool = False
+    tasks: dict | None = None
     layerdrop: float | int = 0.0
     sampling_rate: int = 16_000
+    do_normalize: bool | None = None
     target: str | None = None
     unit: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._check_backbone()
+        self._make_backbone()
+        for part in ("neck", "pooling", "projection", "head", "loss"):
+            setattr(self, f"{part}_config", dict(getattr(self, f"{part}_config") or {}))
+        if self.tasks:
+            first = next(iter(self.task_list()))
+            self.id2label = dict(enumerate(first.labels))
+            self.label2id = {name: i for i, name in self.id2label.items()}
+            kwargs.pop("num_labels", None)
+            problem_type, self.problem_type = first.problem_type, None
         super().__post_init__(**kwargs)
-        if self.loss is None:
-            regression = self.problem_type == "regression" or self.num_labels == 1
-            self.loss = "mse" if regression else "cross_entropy"
-        problem_type = lookup(PROBLEM_TYPES, self.loss, "loss")
-        if self.problem_type not in (None, problem_type):
-            raise InputError(f"loss {self.loss!r} is for {problem_type}, but problem_type is {self.problem_type!r}")
-        self.problem_type = problem_type
+        if self.tasks:
+            self.problem_type = problem_type
+        else:
+            (task,) = self.task_list()
+            self.loss, self.problem_type = task.loss, task.problem_type
         self._check()
 
-    def _check_backbone(self) -> None:
+    def _make_backbone(self) -> None:
         given = self.backbone_config
         if given is None:
             return  # transformers builds a configuration from nothing to find out what the defaults are
         model_type = given.get("model_type") if isinstance(given, dict) else given.model_type
         if model_type not in BACKBONES:
             raise unknown_name(model_type, BACKBONES, "backbone model_type")
+        if isinstance(given, dict) and model_type in OWN_BACKBONES:
+            # transformers knows no such types: they are made here, and travel with this file.
+            values = {name: value for name, value in given.items() if name != "model_type"}
+            self.backbone_config = OWN_BACKBONES[model_type](**values)
 
     def _check(self) -> None:
         depth = self.backbone_config.num_hidden_layers
+        valid = f"last, weighted_sum, or a number from 1 to {depth}"
+        if not depth:
+            valid = f"last, as {self.backbone_config.model_type} has no layers to choose from"
         if isinstance(self.layer, bool) or not (self.layer in ("last", "weighted_sum") or isinstance(self.layer, int)):
-            raise InputError(f"unknown layer {self.layer!r}; valid: last, weighted_sum, or a number from 1 to {depth}")
+            raise InputError(f"unknown layer {self.layer!r}; valid: {valid}")
+        if not depth and self.layer != "last":
+            raise InputError(f"layer {self.layer!r} does not exist; valid: {valid}")
         if isinstance(self.layer, int) and not 1 <= self.layer <= depth:
             raise InputError(f"layer {self.layer} does not exist: the encoder has layers 1 to {depth}")
         if self.layer == "weighted_sum" and self.layerdrop > 0:
             raise InputError("layerdrop must be 0 with layer 'weighted_sum': a skipped layer has no output to sum")
-        if self.problem_type == "regression" and self.num_labels != 1:
-            raise InputError(f"loss {self.loss!r} predicts one number, but num_labels is {self.num_labels}")
-        if self.problem_type != "regression" and self.num_labels < 2:
-            raise InputError(f"loss {self.loss!r} needs at least 2 labels, but num_labels is {self.num_labels}")
-        if self.class_weights is not None and len(self.class_weights) != self.num_labels:
-            raise InputError(f"class_weights has {len(self.class_weights)} values for {self.num_labels} labels")
-        if not self.target_std > 0:
-            raise InputError(f"target_std must be above 0, but is {self.target_std}")
 
-    @property
-    def hidden_size(self) -> int:
-        """Dimensions of a frame."""
-        return self.backbone_config.hidden_size
+    def task_list(self) -> list[Task]:
+        """The tasks in order, each with all its fields; one where the config has no `tasks`."""
+        own = {name: getattr(self, name) for name in _OF_THE_TASK}
+        if not self.tasks:
+            own["labels"] = [self.id2label[i] for i in range(self.num_labels)]
+            return [make_task(self.target or "label", own)]
+        for name in ("problem_type", "class_weights", "class_counts"):
+            own.pop(name)  # these can't hold for several
+        return [make_task(name, {**own, **values}) for name, values in self.tasks.items()]
 
     @property
     def depth(self) -> int:
         """Transformer layers that are built."""
         return self.layer if isinstance(self.layer, int) else self.backbone_config.num_hidden_layers
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the model takes waveforms of zero mean and unit variance.
+
+        Where the config does not say so: as the published checkpoints have it, whose encoders with layer norm do.
+        """
+        if self.do_normalize is not None:
+            return self.do_normalize
+        return getattr(self.backbone_config, "feat_extract_norm", None) == "layer"
 
     def encoder_config(self) -> PreTrainedConfig:
         """The backbone's configuration as it is built: a copy with `depth` layers and this model's LayerDrop.
@@ -128,6 +184,8 @@ class HfSpeechConfig(PreTrainedConfig):
         values = self.backbone_config.to_dict()
         # An adapter above the encoder would shorten its frames; it belongs to speech translation, not to this.
         values.update(num_hidden_layers=self.depth, layerdrop=float(self.layerdrop), add_adapter=False)
+        if "use_intermediate_ffn_before_adapter" in values:
+            values["use_intermediate_ffn_before_adapter"] = False
         if not values.get("apply_spec_augment", True):
             values.update(mask_time_prob=0.0, mask_feature_prob=0.0)
         config = type(self.backbone_config).from_dict(values)

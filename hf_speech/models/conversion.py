@@ -34,7 +34,7 @@ def from_stock(stock: str | PreTrainedModel, *, revision: str | None = None) -> 
         layer="weighted_sum" if stock.config.use_weighted_layer_sum else "last",
         pooling="mean",
         head="projector",
-        head_size=stock.config.classifier_proj_size,
+        head_config={"size": stock.config.classifier_proj_size},
         id2label=stock.config.id2label,
         label2id=stock.config.label2id,
     )

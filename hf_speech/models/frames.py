@@ -47,11 +47,16 @@ def hop(strides: Sequence[int]) -> int:
     return prod(strides)
 
 
-def frame_times(frames: int, kernels: Sequence[int], strides: Sequence[int], sample_rate: int) -> list[float]:
-    """The centre of each frame's receptive field, in seconds from the start of the waveform.
+def length_batches(lengths: Sequence[float], budget: float) -> list[list[int]]:
+    """Places in order of length, longest first (memory shows at once), cut so that a batch's padded size fits.
 
-    >>> frame_times(2, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), 16_000)
-    [0.0125, 0.0325]
+    >>> length_batches([3, 10, 9, 2], budget=20)
+    [[1, 2], [0, 3]]
     """
-    centre = receptive_field(kernels, strides) / 2
-    return [(centre + i * hop(strides)) / sample_rate for i in range(frames)]
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches

@@ -1,60 +1,30 @@
 """The models: waveforms -> one vector (`HfSpeechModel`) -> logits and loss (`HfSpeechForSequenceClassification`)."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import can_return_tuple
 
+from .backbones import OWN_BACKBONES
 from .configuration import HfSpeechConfig
-from .encoder import SSLEncoder, WeightedSum, naming
-from .heads import HEADS
-from .losses import LOSSES
+from .embedding import embed
+from .encoder import Encoder, naming
+from .encoders import make_encoder
+from .heads import HEADS, Head
+from .initialisation import reset_as_torch
+from .losses import LOSSES, apply_loss
+from .necks import NECKS
+from .outputs import HfSpeechClassifierOutput, HfSpeechModelOutput
+from .pooled import AttentionPooling
 from .pooling import POOLINGS
-from .registry import InputError, lookup
-
-
-@dataclass
-class HfSpeechModelOutput(ModelOutput):
-    """What `HfSpeechModel` gives.
-
-    Attributes:
-        embeddings: (B, E), one vector an utterance.
-        last_hidden_state: (B, F, D), the frames that were pooled.
-        frame_mask: (B, F) bool, True at real frames.
-        hidden_states: the encoder's input and each layer's output, (B, F, D) each, when asked for.
-        attentions: each layer's attention weights (B, heads, F, F), when asked for.
-    """
-
-    embeddings: Tensor | None = None
-    last_hidden_state: Tensor | None = None
-    frame_mask: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-
-@dataclass
-class HfSpeechClassifierOutput(ModelOutput):
-    """What `HfSpeechForSequenceClassification` gives.
-
-    Attributes:
-        loss: scalar, when labels were given.
-        logits: (B, num_labels); for regression (B, 1), in the target's own unit.
-        embeddings: (B, E), the vectors that the head saw.
-        hidden_states: as in `HfSpeechModelOutput`.
-        attentions: as in `HfSpeechModelOutput`.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    embeddings: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+from .presets import PRESETS, merged
+from .projections import PROJECTIONS
+from .registry import InputError, build, lookup
+from .tasks import Task
 
 
 class HfSpeechPreTrainedModel(PreTrainedModel):
@@ -62,7 +32,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
 
     config_class = HfSpeechConfig
     base_model_prefix = "speech"
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # a classifier's head, where only embeddings are wanted
+    _keys_to_ignore_on_load_unexpected = [r"^heads\."]  # a classifier's heads, where only embeddings are wanted
     main_input_name = "input_values"
     input_modalities = "audio"
     supports_gradient_checkpointing = True
@@ -70,15 +40,27 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     # Trainer must divide the loss by the accumulation steps itself: ours is a mean over the batch (transformers#47688).
     accepts_loss_kwargs = False
+    # Settings that hold where `from_backbone` is given none.
+    defaults: ClassVar[dict[str, Any]] = {}
 
     @torch.no_grad()
-    def _init_weights(self, module: torch.nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, WeightedSum):
-            init.constant_(module.layer_weights, 1 / len(module.layer_weights))
+    def _init_weights(self, module: nn.Module) -> None:
+        if _starts_itself(module):
+            module.reset_parameters()
+        elif self.config.backbone_config.model_type in OWN_BACKBONES and isinstance(
+            module, nn.Linear | nn.Conv1d | nn.Conv2d
+        ):
+            reset_as_torch(module)
+        else:
+            super()._init_weights(module)
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # transformers takes a module without parameters of its own for loaded if its code is not in transformers; ours
+        # may start what lies below it, and draws with functions that leave alone what was loaded.
+        super()._initialize_weights(module, is_custom_code and not _starts_itself(module))
 
     @property
-    def encoder(self) -> SSLEncoder:
+    def encoder(self) -> Encoder:
         """The waveform encoder."""
         return self.base_model.frame_encoder
 
@@ -91,9 +73,36 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """None: waveforms are not embedded by a table (accelerate's FSDP2 asks)."""
         return None
 
+    def embed(
+        self, waveforms: Sequence[Any], *, sampling_rate: int | None = None, batch_seconds: float = 60.0
+    ) -> Tensor:
+        """Embeds waveforms of any lengths, in their order, those of like length together.
+
+        They are normalised as the model wants it. The model's mode is the same afterwards.
+
+        Args:
+            waveforms: N arrays or tensors (samples,), mono, in [-1, 1].
+            sampling_rate: of the waveforms, samples per second; None: the model's own.
+            batch_seconds: padded seconds in a batch.
+
+        Returns:
+            (N, E) float32 on the CPU.
+
+        Raises:
+            InputError: another rate than the model's, or a waveform that is not (samples,), not finite or too short.
+
+        Example:
+            >>> model.embed([first, second], sampling_rate=16_000)  # doctest: +SKIP
+        """
+        return embed(self, waveforms, sampling_rate, batch_seconds)
+
+    def frame_times(self, frames: int) -> list[float]:
+        """The centre of each frame's receptive field, in seconds from the start: what `frame_weights` speak of."""
+        return [self.base_model.frame_centre(i) / self.config.sampling_rate for i in range(frames)]
+
     def freeze_feature_encoder(self) -> None:
-        """Stops training the convolutions."""
-        self.encoder.backbone.feature_extractor.requires_grad_(False)
+        """Stops training the convolutions that make features of the waveform."""
+        self.encoder.freeze_features()
 
     def freeze_encoder_layers(self, count: int) -> None:
         """Stops training the first `count` transformer layers and all that lies below them.
@@ -101,19 +110,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         Raises:
             InputError: there are fewer layers.
         """
-        backbone = self.encoder.backbone
-        depth = len(backbone.encoder.layers)
-        if not 0 <= count <= depth:
-            raise InputError(f"can't freeze {count} layers: the encoder has {depth}")
-        if not count:
-            return
-        below = [backbone.feature_extractor, backbone.feature_projection, backbone.encoder.pos_conv_embed]
-        if not self.encoder.norm_is_last:
-            below.append(backbone.encoder.layer_norm)
-        if hasattr(backbone, "masked_spec_embed"):
-            below.append(backbone.masked_spec_embed)
-        for part in (*below, *backbone.encoder.layers[:count]):
-            part.requires_grad_(False)
+        self.encoder.freeze_layers(count)
 
     def freeze_backbone(self) -> None:
         """Stops training the whole encoder; it stays in evaluation mode from now on."""
@@ -130,15 +127,16 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         revision: str | None = None,
         **settings: Any,
     ) -> "HfSpeechPreTrainedModel":
-        """A model on a pretrained speech encoder, with a fresh head.
+        """A model on a pretrained speech encoder, or on a network of ours from scratch, with a fresh head.
 
         Args:
-            backbone: Hub name or folder of a checkpoint (any head on it is left out), or a configuration for an
-                encoder from scratch.
+            backbone: Hub name or folder of a checkpoint (any head on it is left out); or the name of a preset
+                ("ecapa-512", see `PRESETS`) or a configuration, for a model from scratch.
             labels: label names in order; sets `num_labels`, `id2label` and `label2id`.
-            backbone_config: values that replace the checkpoint's own, such as `{"hidden_dropout": 0.0}`.
+            backbone_config: values that replace the checkpoint's or the preset's own, such as
+                `{"hidden_dropout": 0.0}`.
             revision: branch, tag or commit on the Hub.
-            settings: fields of `HfSpeechConfig`: layer, pooling, head, loss ...
+            settings: fields of `HfSpeechConfig`: layer, pooling, head, loss, tasks ...
 
         Raises:
             InputError: an unknown setting or name, no such checkpoint, or one that lacks weights of the encoder.
@@ -148,15 +146,18 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
             ...     "facebook/wav2vec2-base", layer=9, pooling="mean+std", head="batchnorm", labels=["calm", "angry"]
             ... )  # doctest: +SKIP
         """
-        pretrained = None if isinstance(backbone, PretrainedConfig) else backbone
+        values = merged(cls.defaults, {**_label_settings(labels), **_known(settings)})
         overrides = backbone_config or {}
+        if isinstance(backbone, str) and backbone in PRESETS:
+            values = merged(PRESETS[backbone], values)
+            return cls(HfSpeechConfig(**merged(values, {"backbone_config": overrides})))
+        pretrained = None if isinstance(backbone, PretrainedConfig) else backbone
         if pretrained is None:
             stock = backbone
         else:
             with naming(pretrained):
                 stock = AutoConfig.from_pretrained(pretrained, revision=revision)
-        built = cls.backbone_config_of(stock, overrides)
-        config = HfSpeechConfig(backbone_config=built, **_label_settings(labels), **_known(settings))
+        config = HfSpeechConfig(backbone_config=cls.backbone_config_of(stock, overrides), **values)
         model = cls(config)
         if pretrained is not None:
             model.encoder.load_pretrained(pretrained, revision=revision)
@@ -175,20 +176,34 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
 
 
 class HfSpeechModel(HfSpeechPreTrainedModel):
-    """Waveforms -> one embedding an utterance: encoder, choice of layer, pooling."""
+    """Waveforms -> one embedding an utterance: encoder, choice of layer, neck, pooling, projection."""
 
     def __init__(self, config: HfSpeechConfig) -> None:
         super().__init__(config)
-        pooling = lookup(POOLINGS, config.pooling, "pooling")
-        self.frame_encoder = SSLEncoder(config)
-        self.pooling = pooling(config.hidden_size)
+        self.frame_encoder = make_encoder(config)
+        self.neck = build(NECKS, config.neck, "neck", config.neck_config, self.frame_encoder.output_size)
+        self.pooling = build(POOLINGS, config.pooling, "pooling", config.pooling_config, self.neck.output_size)
+        if hasattr(self.pooling, "token") and not getattr(self.frame_encoder, "has_token", False):
+            raise InputError(
+                f"pooling {config.pooling!r} puts a token before a transformer's frames, and a "
+                f"{config.backbone_config.model_type} has no transformer: take 'first', or another pooling"
+            )
+        self.projection = build(
+            PROJECTIONS, config.projection, "projection", config.projection_config, self.pooling.output_size
+        )
+        self.output_size = self.projection.output_size
         self.post_init()
+
+    def frame_centre(self, frame: int) -> float:
+        """The centre of a pooled frame's receptive field, in samples from the start of the waveform."""
+        return self.frame_encoder.frame_centre(self.neck.centre(frame))
 
     @can_return_tuple
     def forward(
         self,
         input_values: Tensor,
         attention_mask: Tensor | None = None,
+        output_frame_weights: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -199,12 +214,14 @@ class HfSpeechModel(HfSpeechPreTrainedModel):
             input_values: (B, T) float waveforms at `config.sampling_rate`, padded at the right, normalised as the
                 feature extractor does it.
             attention_mask: (B, T), 1 at real samples; None: nothing is padded.
+            output_frame_weights: also say how much each frame counted (attention poolings); `frame_times` says when.
             output_hidden_states: also give all layers.
             output_attentions: also give attention weights (needs `attn_implementation="eager"`).
             return_dict: False gives a tuple.
 
         Raises:
-            InputError: a waveform is shorter than one receptive field (400 samples for wav2vec2).
+            InputError: a waveform is shorter than one receptive field (400 samples for wav2vec2), or frame weights
+                are wanted of a pooling that has none.
         """
         encoded = self.frame_encoder(
             input_values,
@@ -212,31 +229,57 @@ class HfSpeechModel(HfSpeechPreTrainedModel):
             output_hidden_states=bool(_given(output_hidden_states, self.config.output_hidden_states)),
             output_attentions=bool(_given(output_attentions, self.config.output_attentions)),
         )
+        frames, frame_mask = self.neck(encoded.frames, encoded.frame_mask)
+        pooled, weights = self._pool(frames, frame_mask, bool(output_frame_weights))
         return HfSpeechModelOutput(
-            embeddings=self.pooling(encoded.frames, encoded.frame_mask),
-            last_hidden_state=encoded.frames,
-            frame_mask=encoded.frame_mask,
+            embeddings=self.projection(pooled),
+            last_hidden_state=frames,
+            frame_mask=frame_mask,
+            frame_weights=weights,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
 
+    def _pool(self, frames: Tensor, frame_mask: Tensor, with_weights: bool) -> tuple[Tensor, Tensor | None]:
+        if not with_weights:
+            return self.pooling(frames, frame_mask), None
+        if not hasattr(self.pooling, "attend"):  # not its class: an adapter may stand around it
+            able = sorted(name for name, part in POOLINGS.items() if issubclass(part, AttentionPooling))
+            raise InputError(f"pooling {self.config.pooling!r} has no frame weights; those that do: {', '.join(able)}")
+        return self.pooling.attend(frames, frame_mask)
+
 
 class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
-    """Waveforms -> a label, or a number, for each utterance."""
+    """Waveforms -> a label, or a number, for each utterance and each task.
+
+    Attributes:
+        optimizer_step: steps of the optimiser so far, for losses that change with them (a margin that grows); a
+            trainer sets it. None: not told, and such losses are what they will be in the end.
+    """
 
     def __init__(self, config: HfSpeechConfig) -> None:
         super().__init__(config)
-        head = lookup(HEADS, config.head, "head")
+        self.tasks = tuple(config.task_list())
         self.speech = HfSpeechModel(config)
-        self.head = head(config, self.speech.pooling.output_size)
+        self.heads = nn.ModuleList(
+            build(HEADS, task.head, "head", task.head_config, self.speech.output_size, len(task.labels))
+            for task in self.tasks
+        )
+        self.optimizer_step: int | None = None
         self.post_init()
+
+    @property
+    def head(self) -> Head:
+        """The head of the first task."""
+        return self.heads[0]
 
     @can_return_tuple
     def forward(
         self,
         input_values: Tensor,
         attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
+        labels: Tensor | Mapping[str, Tensor] | None = None,
+        output_frame_weights: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -246,33 +289,99 @@ class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
         Args:
             input_values: (B, T) float waveforms, as in `HfSpeechModel.forward`.
             attention_mask: (B, T), 1 at real samples; None: nothing is padded.
-            labels: (B,) class numbers, or for regression values in the target's own unit; gives the loss.
+            labels: (B,) class numbers, (B, C) zeros and ones (multi-label), or for regression (B,) values in the
+                target's own unit; with several tasks {task: labels}. -100 or NaN: not known, adds no loss.
+            output_frame_weights: also say how much each frame counted.
             output_hidden_states: also give all layers.
             output_attentions: also give attention weights.
             return_dict: False gives a tuple.
+
+        Raises:
+            InputError: labels out of range, or not those of the tasks; see `HfSpeechModel.forward`.
         """
         outputs = self.speech(
             input_values,
             attention_mask,
+            output_frame_weights=output_frame_weights,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=True,
         )
-        logits = self.head(outputs.embeddings)
-        if self.config.problem_type == "regression":
-            # In float32 under autocast too: at 65 years, bfloat16 has steps of half a year.
-            logits = logits.float() * self.config.target_std + self.config.target_mean
+        scores = tuple(head(outputs.embeddings) for head in self.heads)
+        logits = {
+            task.name: _logits(task, head, values)
+            for task, head, values in zip(self.tasks, self.heads, scores, strict=True)
+        }
         return HfSpeechClassifierOutput(
-            loss=None if labels is None else self.loss(logits, labels),
-            logits=logits,
+            loss=None if labels is None else self.loss(scores, labels),
+            logits=logits[self.tasks[0].name],
+            task_logits=logits if self.config.tasks else None,
+            scores=scores,
             embeddings=outputs.embeddings,
+            frame_mask=outputs.frame_mask if output_frame_weights else None,
+            frame_weights=outputs.frame_weights,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The configured loss: (B, C) and (B,) -> scalar."""
-        return LOSSES[self.config.loss](logits, labels, self.config)
+    def loss(self, scores: Sequence[Tensor], labels: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """The configured loss; with several tasks, the sum of theirs by weight.
+
+        Args:
+            scores: of each task, (B, S).
+            labels: (B,) or (B, C), or with several tasks {task: labels}; a task that is left out adds nothing.
+
+        Raises:
+            InputError: labels of a task that does not exist, or one tensor for several tasks.
+        """
+        losses = self.task_losses(scores, labels)
+        total = losses[0] * self.tasks[0].weight
+        for task, loss in zip(self.tasks[1:], losses[1:], strict=True):
+            total = total + task.weight * loss
+        return total
+
+    def task_losses(self, scores: Sequence[Tensor], labels: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
+        """Each task's loss, without its weight; arguments as in `loss`."""
+        if not isinstance(labels, Mapping):
+            if len(self.tasks) > 1:
+                names = ", ".join(task.name for task in self.tasks)
+                raise InputError(f"this model has several tasks: give labels as a table, task -> labels, of {names}")
+            labels = {self.tasks[0].name: labels}
+        for name in labels:
+            lookup({task.name: task for task in self.tasks}, name, "task in labels")
+        step = self.optimizer_step if self.training else None
+        losses = []
+        for task, head, values in zip(self.tasks, self.heads, scores, strict=True):
+            if task.name in labels:
+                facts = task.facts(head, step)
+                losses.append(apply_loss(LOSSES[task.loss], task.loss_config, values, labels[task.name], facts))
+            else:
+                losses.append(values[:0].float().sum())  # 0, and its head still has a gradient: DDP counts on it
+        return losses
+
+
+class HfSpeechForXVector(HfSpeechForSequenceClassification):
+    """Waveforms -> embeddings that tell speakers apart, trained as a classifier of speakers with a margin.
+
+    `AutoModelForAudioXVector` loads it; `embeddings` are what is compared (cosine), `logits` are of the speakers that
+    it was trained on.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"head": "cosine", "loss": "aam_softmax"}
+
+
+def _starts_itself(module: nn.Module) -> bool:
+    """Whether a module's `reset_parameters` is written here, wherever this code was loaded from, and not in torch."""
+    reset = getattr(type(module), "reset_parameters", None)
+    return reset is not None and reset.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
+
+
+def _logits(task: Task, head: Head, scores: Tensor) -> Tensor:
+    logits = head.logits(scores)
+    if task.problem_type == "regression" and not head.in_units:
+        # In float32 under autocast too: at 65 years, bfloat16 has steps of half a year.
+        logits = logits.float() * task.target_std + task.target_mean
+    return logits
 
 
 def _given(value: bool | None, default: bool | None) -> bool | None:
@@ -295,3 +404,4 @@ def _known(settings: dict[str, Any]) -> dict[str, Any]:
 
 HfSpeechModel.register_for_auto_class("AutoModel")
 HfSpeechForSequenceClassification.register_for_auto_class("AutoModelForAudioClassification")
+HfSpeechForXVector.register_for_auto_class("AutoModelForAudioXVector")

@@ -15,18 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
-    Wav2Vec2ConformerEncoderLayer,
-    Wav2Vec2ConformerRelPositionalEmbedding,
-    Wav2Vec2ConformerRotaryPositionalEmbedding,
-)
+from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoderLayer
 
 from .frames import conv_frames
-
-
-def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """True at the first `lengths[b]` of `size` places: (B,) int -> (B, size) bool."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
+from .masking import length_mask
 
 
 class MaskedGroupNorm(nn.Module):
@@ -152,35 +144,6 @@ def nonzero_frames(hidden_states: Tensor) -> Tensor:
     dimensions. So the mask can be read off where it is not handed down.
     """
     return (hidden_states != 0).any(-1)
-
-
-class RotaryPositions(Wav2Vec2ConformerRotaryPositionalEmbedding):
-    """Rotary position embeddings, computed at each call: the stock module hands out the last batch's table.
-
-    Su et al., "RoFormer", 2021, section 3.2.2.
-    """
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Frames (B, F, D) -> cosines and sines (2, F, 1, 1, D / heads)."""
-        places = torch.arange(hidden_states.shape[1], device=self.inv_freq.device).type_as(self.inv_freq)
-        angles = (places[:, None] * self.inv_freq).repeat(1, 2)
-        return torch.stack([angles.cos(), angles.sin()])[:, :, None, None].type_as(hidden_states)
-
-
-class RelativePositions(Wav2Vec2ConformerRelPositionalEmbedding):
-    """Relative position embeddings from a table that no call replaces: a longer one is made for the call alone.
-
-    Dai et al., "Transformer-XL", ACL 2019, section 3.3.
-    """
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Frames (B, F, D) -> embeddings of the distances F - 1 to 1 - F, (1, 2 F - 1, D)."""
-        table = self.extend_pe(hidden_states, self.pe)
-        centre, frames = table.shape[1] // 2, hidden_states.shape[1]
-        return table[:, centre - frames + 1 : centre + frames]
-
-
-CONFORMER_POSITIONS = {"rotary": RotaryPositions, "relative": RelativePositions}
 
 
 class MaskedConformerLayer(Wav2Vec2ConformerEncoderLayer):

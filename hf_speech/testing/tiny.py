@@ -1,5 +1,6 @@
-"""Tiny SSL encoders of every kind: random weights, a few thousand parameters, no download."""
+"""Tiny backbones of every kind: random weights, a few thousand parameters, no download."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import lookup
@@ -15,6 +16,18 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "unispeech-sat": {"feat_extract_norm": "group"},
     "data2vec-audio": {"feat_extract_norm": "layer", "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3},
     "wav2vec2-conformer": {"feat_extract_norm": "layer", "conv_bias": True, "conv_depthwise_kernel_size": 5},
+    "wav2vec2-bert": {"conv_depthwise_kernel_size": 5},
+    # The networks of this package; their front ends are the real ones.
+    "x-vector": {"network_config": {"channels": [16, 16, 16, 16, 24]}},
+    "ecapa-tdnn": {"network_config": {"channels": [16, 16, 16, 16, 24], "scale": 4, "se_channels": 8}},
+    "vgg": {"network_config": {"size": 16}},
+    "residual-vgg": {"network_config": {"size": 16}},
+    "wav2vec": {
+        "network_config": {
+            "conv_layers": [[8, 10, 5], [8, 8, 4], [8, 4, 2], [8, 4, 2], [8, 4, 2]],
+            "context_kernels": [2, 3],
+        }
+    },
 }
 
 _TINY: dict[str, Any] = {
@@ -43,12 +56,13 @@ _TINY: dict[str, Any] = {
 
 
 def tiny_backbone_config(model_type: str = "wav2vec2", **overrides: Any) -> "PretrainedConfig":
-    """The config of a tiny SSL encoder with the convolutions and the norm of the real one.
+    """The config of a tiny backbone with the convolutions and the norm of the real one.
 
-    Kernels and strides are the real ones (receptive field 400 samples, hop 320), so frame counts are too.
+    Kernels and strides are the real ones (of SSL encoders: receptive field 400 samples, hop 320), so frame counts are
+    too.
 
     Args:
-        model_type: wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio or wav2vec2-conformer.
+        model_type: a name in `BACKBONES`: wav2vec2, hubert, ecapa-tdnn ...
         overrides: fields of the config, as num_hidden_layers=4.
 
     Raises:
@@ -56,9 +70,14 @@ def tiny_backbone_config(model_type: str = "wav2vec2", **overrides: Any) -> "Pre
     """
     from transformers import AutoConfig
 
+    from ..models.backbones import OWN_BACKBONES
+
     own = lookup(BACKBONES, model_type, "tiny backbone")
-    fields = AutoConfig.for_model(model_type).to_dict()
+    make = OWN_BACKBONES.get(model_type) or partial(AutoConfig.for_model, model_type)
+    fields = make().to_dict()
     for name in overrides:
         lookup(fields, name, f"field of the {model_type} config")
     values = {name: value for name, value in {**_TINY, **own}.items() if name in fields}
-    return AutoConfig.for_model(model_type, **{**values, **overrides})
+    if model_type in OWN_BACKBONES:
+        values = own  # of a name that SSL encoders have, such as num_hidden_layers, these mean something else
+    return make(**{**values, **overrides})

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from hf_speech.errors import InputError
-from hf_speech.models.configuration import BACKBONES, PROBLEM_TYPES, HfSpeechConfig
+from hf_speech.models.configuration import BACKBONES, HfSpeechConfig
 from hf_speech.models.heads import HEADS
+from hf_speech.models.losses import LOSSES
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from hf_speech.models.pooling import POOLINGS
 from hf_speech.testing import tiny_backbone_config
@@ -20,7 +21,7 @@ TWELVE = tiny_backbone_config("wav2vec2", num_hidden_layers=12)
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"loss": "crossentropy"}, ["unknown loss 'crossentropy' (did you mean 'cross_entropy'?)", *PROBLEM_TYPES]),
+        ({"loss": "crossentropy"}, ["unknown loss 'crossentropy' (did you mean 'cross_entropy'?)", *LOSSES]),
         ({"loss": "mse"}, ["'mse' predicts one number, but num_labels is 3"]),
         ({"num_labels": 1, "loss": "cross_entropy"}, ["'cross_entropy' needs at least 2 labels, but num_labels is 1"]),
         ({"loss": "cross_entropy", "problem_type": "regression"}, ["single_label_classification", "'regression'"]),
@@ -31,8 +32,31 @@ TWELVE = tiny_backbone_config("wav2vec2", num_hidden_layers=12)
         ({"layer": "weighted_sum", "layerdrop": 0.1}, ["layerdrop must be 0 with layer 'weighted_sum'"]),
         ({"class_weights": [1.0, 2.0]}, ["class_weights has 2 values for 3 labels"]),
         ({"num_labels": 1, "target_std": 0.0}, ["target_std must be above 0, but is 0.0"]),
-        ({"backbone_config": {"model_type": "wav2vec"}}, ["'wav2vec' (did you mean 'wav2vec2'?)", *BACKBONES]),
+        ({"backbone_config": {"model_type": "wav2vec3"}}, ["'wav2vec3' (did you mean 'wav2vec'?)", *BACKBONES]),
         ({"backbone_config": {"hidden_size": 32}}, ["unknown backbone model_type None", *BACKBONES]),
+        ({"head": "cosine", "loss": "mse", "num_labels": 1}, ["loss 'mse' does not go with head 'cosine'", "linear, "]),
+        ({"loss": "aam_softmax"}, ["loss 'aam_softmax' does not go with head 'linear'", "valid heads", "cosine"]),
+        (
+            {"head": "ordinal", "loss": "coral", "num_labels": 1},
+            ["'coral' needs at least 2 labels"],
+        ),
+        (
+            {"head_config": {"sise": 3}, "head": "mlp"},
+            ["head 'mlp' 'sise' (did you mean 'size'?)", "dropout"],
+        ),
+        ({"head_config": {"size": 3}}, ["head 'linear' has no options, but 'size' was given; leave it out"]),
+        (
+            {"head": "cosine", "loss": "aam_softmax", "loss_config": {"margin": 4.0}},
+            ["loss 'aam_softmax': margin is 4.0; give a number from 0 to 3.14159"],
+        ),
+        ({"class_weights": [1.0, 0.0, 1.0]}, ["class_weights must be above 0"]),
+        (
+            {"backbone_config": {"model_type": "ecapa-tdnn"}, "layer": 2},
+            ["layer 2 does not exist; valid: last, as ecapa-tdnn has no layers to choose from"],
+        ),
+        ({"tasks": {"age": {"los": "mse"}}}, ["unknown field of task 'age' 'los' (did you mean 'loss'?)", "labels"]),
+        ({"tasks": {"a.b": {"labels": ["x", "y"]}}}, ["a task can't be called 'a.b'"]),
+        ({"tasks": {"age": {"loss": "mse", "weight": -1}}}, ["task 'age': weight is -1; give a number of 0 or more"]),
     ],
 )
 def test_what_can_not_be_built_is_refused(settings: dict[str, Any], named: list[str]) -> None:
@@ -49,7 +73,7 @@ def test_what_can_not_be_built_is_refused(settings: dict[str, Any], named: list[
     [
         ({"pooling": "mean_std"}, ["unknown pooling 'mean_std' (did you mean 'mean+std'?)", *POOLINGS]),
         ({"head": "batch_norm"}, ["unknown head 'batch_norm' (did you mean 'batchnorm'?)", *HEADS]),
-        ({"poling": "mean"}, ["unknown setting of HfSpeechConfig 'poling' (did you mean 'pooling'?)", "head_size"]),
+        ({"poling": "mean"}, ["unknown setting of HfSpeechConfig 'poling' (did you mean 'pooling'?)", "head_config"]),
         (
             {"backbone_config": {"hidden_droput": 0.0}},
             ["unknown value of a wav2vec2 configuration 'hidden_droput' (did you mean 'hidden_dropout'?)"],

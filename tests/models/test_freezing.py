@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from hf_speech.errors import InputError
-from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 
-from .tiny import STABLE, lively, padded, tiny_config, waveforms
+from .tiny import RAW_BACKBONES, STABLE, lively, padded, tiny_config, waveforms
 
 # Norm before the layers ("post-norm" encoders) or behind them.
-CASES = [(backbone, {}) for backbone in BACKBONES]
+CASES = [(backbone, {}) for backbone in RAW_BACKBONES]
 CASES += [(backbone, STABLE) for backbone in ("wav2vec2", "hubert", "wavlm", "unispeech-sat")]
 SPEC_AUGMENT = {"mask_time_prob": 0.3, "mask_time_length": 2}
 

@@ -5,12 +5,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, Wav2Vec2Config
 
-from hf_speech.models.configuration import BACKBONES, HfSpeechConfig
+from hf_speech.models.configuration import HfSpeechConfig
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 
-from .tiny import STABLE, lively, tiny_config, waveforms
+from .tiny import RAW_BACKBONES, STABLE, lively, tiny_config, waveforms
 
-ENCODERS = [(backbone, {}) for backbone in BACKBONES]
+ENCODERS = [(backbone, {}) for backbone in RAW_BACKBONES]
 ENCODERS += [(backbone, STABLE) for backbone in ("wav2vec2", "hubert", "wavlm", "unispeech-sat")]
 
 
@@ -51,7 +51,7 @@ def test_the_weights_of_the_layers_start_equal() -> None:
     torch.testing.assert_close(model.encoder.layer_mix.layer_weights.softmax(0), torch.full((3,), 1 / 3))
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", RAW_BACKBONES)
 def test_only_the_layers_that_count_are_built(backbone: str) -> None:
     model = HfSpeechForSequenceClassification(tiny_config(backbone, {"num_hidden_layers": 12}, layer=4))
     layers = {key.split(".layers.")[1].split(".")[0] for key in model.state_dict() if ".encoder.layers." in key}
@@ -61,7 +61,7 @@ def test_only_the_layers_that_count_are_built(backbone: str) -> None:
 
 @pytest.mark.parametrize("layer", ["last", 1, "weighted_sum"])
 @pytest.mark.parametrize("values", [{}, STABLE])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", RAW_BACKBONES)
 def test_every_trained_parameter_gets_a_gradient(backbone: str, values: dict, layer: int | str) -> None:
     # distributed training stops at a parameter without one
     if values and (backbone, values) not in ENCODERS:
