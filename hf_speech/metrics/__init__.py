@@ -3,24 +3,40 @@
 How to read this folder:
 
     classification  confusion matrix -> UAR (UA), accuracy (WA), macro-F1
-    regression      labels, predictions -> mean absolute error, root mean squared error, Pearson's r
+    ordinal         confusion matrix of classes in an order -> off-by-one accuracy, squared and absolute distance
+    multilabel      labels, scores of several classes an item -> macro-F1, micro-F1, average precision, exact match
+    regression      labels, predictions -> mean absolute error, root mean squared error, Pearson's r, concordance
+    verification    labels, scores of trials -> the curve of error rates, EER, minDCF
+    ranking         items in the order of their scores, ties taken together: what the curves are counted on
     bootstrap       any of these, resampled by speaker -> 95 % interval
     numbers         the three together: what results.json holds
     metrics         the same for `evaluate.load("<this folder>", "classification")`; slow to load, so not imported here
 """
 
-from .bootstrap import Interval, bootstrap
+from .bootstrap import Interval, bootstrap, bootstrap_trials
 from .classification import METRICS as CLASSIFICATION_METRICS
 from .classification import confusion_matrix
-from .numbers import classification_numbers, regression_numbers
+from .multilabel import METRICS as MULTILABEL_METRICS
+from .numbers import classification_numbers, multilabel_numbers, regression_numbers, verification_numbers
+from .ordinal import METRICS as ORDINAL_METRICS
 from .regression import METRICS as REGRESSION_METRICS
+from .verification import Roc, eer, min_dcf, roc
 
 __all__ = [
     "CLASSIFICATION_METRICS",
+    "MULTILABEL_METRICS",
+    "ORDINAL_METRICS",
     "REGRESSION_METRICS",
     "Interval",
+    "Roc",
     "bootstrap",
+    "bootstrap_trials",
     "classification_numbers",
     "confusion_matrix",
+    "eer",
+    "min_dcf",
+    "multilabel_numbers",
     "regression_numbers",
+    "roc",
+    "verification_numbers",
 ]

@@ -60,9 +60,13 @@ def macro_f1(confusion: NDArray, unlabelled: NDArray | None = None) -> float:
         unlabelled: (C,) True at the classes that count, with F1 0, though they occur in predictions only; None: all.
             A resample names those that had no label before it either: a class missed by the draw is no mistake.
     """
-    labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    return mean_f1(np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0), unlabelled)
+
+
+def mean_f1(hits: NDArray, labelled: NDArray, predicted: NDArray, unlabelled: NDArray | None = None) -> float:
+    """`macro_f1` from (C,) counts of each class: right, in the labels, in the predictions."""
     occurs = (labelled > 0) | ((predicted > 0) & (True if unlabelled is None else unlabelled))
-    return _mean_where(_share(2 * np.diagonal(confusion), labelled + predicted), occurs)
+    return _mean_where(_share(2 * hits, labelled + predicted), occurs)
 
 
 def _classes(values: ArrayLike, num_classes: int, what: str) -> NDArray:

@@ -11,10 +11,15 @@ import evaluate
 
 # `evaluate` copies this file and the siblings that it finds by reading the import lines below, not what those import in
 # turn: every file of the folder must be named here, and a comment behind an import would be taken for an address.
+# ruff: noqa: F401
 from .bootstrap import LEVEL, MIN_SPEAKERS
 from .classification import METRICS as CLASSIFICATION_METRICS
+from .multilabel import METRICS as MULTILABEL_METRICS
 from .numbers import classification_numbers, regression_numbers
+from .ordinal import METRICS as ORDINAL_METRICS
+from .ranking import Ranking
 from .regression import METRICS as REGRESSION_METRICS
+from .verification import roc
 
 # Configuration name -> type of one prediction, names of the metrics.
 CONFIGS = {
@@ -43,7 +48,7 @@ Returns:
 
 
 class SpeechMetric(evaluate.Metric):
-    """UAR, accuracy and macro-F1, or MAE, RMSE and Pearson's r, with intervals; which of the two says `config_name`."""
+    """UAR, accuracy, macro-F1, or MAE, RMSE, Pearson's r, CCC, with intervals; which of the two says `config_name`."""
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in CONFIGS:

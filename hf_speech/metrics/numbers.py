@@ -1,20 +1,25 @@
 """All numbers of one evaluation, each with its interval: {name, value, low, high, unit, interval_unit}.
 
 `value` is in `unit`; `low` and `high` are the ends of the 95 % interval in the same unit; `interval_unit` says what was
-resampled for it, "speaker" or "utterance" (see bootstrap.py). All numbers of one call share their resamples. The
-interval of macro-F1 can lie below its value where classes have only a handful of items: a draw then misses some of a
-class's few and has others twice.
+resampled for it, "speaker", "utterance" or "trial" (see bootstrap.py). All numbers of one call share their resamples.
+The interval of macro-F1 can lie below its value where classes have only a handful of items: a draw then misses some of
+a class's few and has others twice.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import classification, regression
-from .bootstrap import bootstrap
+from . import classification, multilabel, regression
+from .bootstrap import Interval, bootstrap, bootstrap_trials
+from .ordinal import METRICS as ORDINAL_METRICS
+from .ordinal import UNITS as ORDINAL_UNITS
+from .ranking import Ranking
+from .verification import ranked_roc
 
 
 def classification_numbers(
@@ -23,8 +28,10 @@ def classification_numbers(
     num_classes: int,
     speakers: Sequence[str] | None = None,
     seed: int = 0,
+    *,
+    ordinal: bool = False,
 ) -> list[dict[str, Any]]:
-    """UAR (UA), accuracy (WA) and macro-F1, as fractions.
+    """UAR (UA), accuracy (WA) and macro-F1, as fractions; for classes in an order also how far off.
 
     Args:
         labels: (N,) true classes, 0 to num_classes - 1.
@@ -33,12 +40,14 @@ def classification_numbers(
         speakers: (N,) who speaks; None: not known. Where every class is one speaker, the speakers are no sample of
             others but the classes themselves, so utterances are resampled then.
         seed: of the resamples.
+        ordinal: whether the classes stand in an order: then the metrics of ordinal.py follow.
 
     Raises:
         ValueError: no items, lengths differ, or a class does not exist.
     """
     whole = classification.confusion_matrix(labels, predictions, num_classes)
     metrics = classification.METRICS | {"macro_f1": partial(classification.macro_f1, unlabelled=whole.sum(axis=1) == 0)}
+    metrics |= ORDINAL_METRICS if ordinal else {}
 
     def measure(weights: NDArray) -> list[float]:
         confusion = classification.confusion_matrix(labels, predictions, num_classes, weights)
@@ -47,7 +56,8 @@ def classification_numbers(
     _check_speakers(speakers, len(labels))
     if speakers is not None and len(set(zip(labels, speakers, strict=True))) == len(set(labels)):
         speakers = None
-    return _numbers(measure, dict.fromkeys(metrics, "fraction"), len(labels), speakers, seed)
+    units = dict.fromkeys(metrics, "fraction") | (ORDINAL_UNITS if ordinal else {})
+    return _numbers(measure, units, len(labels), speakers, seed)
 
 
 def regression_numbers(
@@ -57,7 +67,7 @@ def regression_numbers(
     speakers: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Mean absolute error, root mean squared error and Pearson's r.
+    """Mean absolute error, root mean squared error, Pearson's r and Lin's concordance correlation.
 
     Args:
         labels: (N,) true values.
@@ -74,8 +84,96 @@ def regression_numbers(
         return [metric(labels, predictions, weights) for metric in regression.METRICS.values()]
 
     _check_speakers(speakers, len(labels))
-    units = {"mae": unit, "rmse": unit, "pearson_r": "correlation"}
+    units = {"mae": unit, "rmse": unit, "pearson_r": "correlation", "ccc": "correlation"}
     return _numbers(measure, units, len(labels), speakers, seed)
+
+
+def multilabel_numbers(
+    labels: Sequence[Sequence[int]] | NDArray,
+    scores: Sequence[Sequence[float]] | NDArray,
+    threshold: float = multilabel.THRESHOLD,
+    speakers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Macro-F1, micro-F1, mean average precision and exact match, as fractions.
+
+    Args:
+        labels: (N, C), 1 where an item has a class, else 0.
+        scores: (N, C) probabilities, each on its own.
+        threshold: the lowest score that says yes.
+        speakers: (N,) who speaks; None: not known.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: no items, shapes differ, a label that is neither 0 nor 1, or a score that is not finite.
+    """
+    y, x = np.asarray(labels), np.asarray(scores)
+    rankings = multilabel.rank_classes(y, x)
+    macro_f1 = partial(multilabel.macro_f1, threshold=threshold, unlabelled=y.sum(axis=0) == 0)
+
+    def measure(weights: NDArray) -> list[float]:
+        return [
+            macro_f1(y, x, weights),
+            multilabel.micro_f1(y, x, weights, threshold),
+            multilabel.mean_average(rankings, weights),
+            multilabel.exact_match(y, x, weights, threshold),
+        ]
+
+    _check_speakers(speakers, len(y))
+    return _numbers(measure, dict.fromkeys(multilabel.METRICS, "fraction"), len(y), speakers, seed)
+
+
+def verification_numbers(
+    labels: Sequence[int] | NDArray,
+    scores: Sequence[float] | NDArray,
+    speakers: tuple[Sequence[str], Sequence[str]] | None = None,
+    seed: int = 0,
+    *,
+    p_target: float = 0.01,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Equal error rate, as a fraction, and the normalised minimum of the detection cost.
+
+    Args:
+        labels: (N,) 1 for a target trial (the same speaker), 0 for a non-target.
+        scores: (N,) the higher, the likelier the same speaker.
+        speakers: (N,) who speaks on the left and (N,) on the right; None: not known. The order of the trials does not
+            matter where they are.
+        seed: of the resamples.
+        p_target: prior probability of a target.
+        c_miss: cost of a refused target.
+        c_fa: cost of an accepted non-target.
+
+    Raises:
+        ValueError: no trials, lengths differ, other labels, a score that is not finite, a target between two speakers
+            or a non-target within one.
+    """
+    ranking = Ranking.of(labels, scores)
+    if speakers is not None:
+        _check_trial_speakers(labels, *speakers)
+    # Sorted once for all: a resample of millions of trials is then read from memory in order.
+    order = ranking.order
+    ranking = replace(ranking, order=np.arange(len(order))).corners()
+    sides = None if speakers is None else tuple(np.asarray(side, dtype=object)[order] for side in speakers)
+
+    def measure(weights: NDArray) -> list[float]:
+        curve = ranked_roc(ranking, weights)
+        return [curve.eer, curve.min_dcf(p_target, c_miss, c_fa)]
+
+    units = {"eer": "fraction", "min_dcf": f"cost at p_target {p_target:g}"}
+    interval = bootstrap_trials(measure, len(order) if sides is None else sides, seed=seed)
+    return _rows(units, measure(np.ones(len(order), dtype=np.int64)), interval)
+
+
+def _check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:
+    if not len(left) == len(right) == len(labels):
+        what = f"{len(labels)} trials, {len(left)} left and {len(right)} right speakers"
+        raise ValueError(f"{what}; give one of each a trial")
+    for i, (label, one, other) in enumerate(zip(labels, left, right, strict=True)):
+        if (one == other) != bool(label) and one is not None and other is not None:
+            kind = "target" if label else "non-target"
+            raise ValueError(f"trial {i} is a {kind}, but its speakers are {str(one)!r} and {str(other)!r}; mend one")
 
 
 def _check_speakers(speakers: Sequence[str] | None, count: int) -> None:
@@ -92,7 +190,10 @@ def _numbers(
 ) -> list[dict[str, Any]]:
     """`measure` gives one number for each name in `units`, in that order."""
     interval = bootstrap(measure, count if speakers is None else speakers, seed=seed)
-    values = measure(np.ones(count, dtype=np.int64))
+    return _rows(units, measure(np.ones(count, dtype=np.int64)), interval)
+
+
+def _rows(units: dict[str, str], values: list[float], interval: Interval) -> list[dict[str, Any]]:
     return [
         {
             "name": name,

@@ -46,18 +46,19 @@ def test_regression_numbers_carry_the_targets_unit() -> None:
     y = rng.normal(40, 10, 300)
     x = y + rng.normal(0, 5, 300)
     numbers = regression_numbers(y, x, "years", [f"s{i % 30}" for i in range(300)])
-    assert [list(number) for number in numbers] == [FIELDS] * 3
+    assert [list(number) for number in numbers] == [FIELDS] * 4
     assert [(number["name"], number["unit"]) for number in numbers] == [
         ("mae", "years"),
         ("rmse", "years"),
         ("pearson_r", "correlation"),
+        ("ccc", "correlation"),
     ]
     assert numbers[0]["value"] == pytest.approx(np.abs(x - y).mean())
     assert all(number["low"] < number["value"] < number["high"] for number in numbers)
 
 
 def test_a_correlation_that_is_not_defined_is_nan_and_the_errors_stand() -> None:
-    mae, _, r = regression_numbers([30.0] * 12, list(range(24, 36)), "years")
+    mae, _, r, _ = regression_numbers([30.0] * 12, list(range(24, 36)), "years")
     assert np.isnan([r["value"], r["low"], r["high"]]).all()
     assert mae["value"] == 3
 
