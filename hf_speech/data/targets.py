@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
 from ..errors import InputError, list_some
 from .schema import Splits, add_columns, as_text, audio_paths, class_names_of, column_texts, file_name, require_column
+
+UNKNOWN = -100  # the class of an utterance whose class is not known, as losses have it
 
 
 def encode_target(
@@ -166,6 +169,34 @@ def _row(rows: Dataset, index: int) -> str:
     return f"row {index} ({path})" if path else f"row {index}"
 
 
+def labels_of(rows: Dataset, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    """The column `labels` as arrays: task -> (N,) classes or numbers, or (N, C) for several labels.
+
+    Of several tasks it holds a table a row; what is not known is -100 (classes) or NaN (numbers).
+    """
+    values = rows["labels"][:]
+    if len(tasks) == 1:
+        return {tasks[0]: np.asarray(values)}
+    return {task: np.asarray([row[task] for row in values]) for task in tasks}
+
+
+def known(labels: np.ndarray) -> np.ndarray:
+    """Which labels are known: (N,) or (N, C) -> (N,) bool."""
+    if np.issubdtype(labels.dtype, np.integer):
+        return labels != UNKNOWN if labels.ndim == 1 else np.ones(len(labels), dtype=bool)
+    return ~np.isnan(labels) if labels.ndim == 1 else ~np.isnan(labels).all(axis=1)
+
+
+def class_counts(labels: Iterable[int], num_classes: int) -> list[int]:
+    """How many rows each class has, in label order.
+
+    >>> class_counts([0, 0, 2], 3)
+    [2, 0, 1]
+    """
+    counts = Counter(labels)
+    return [counts[c] for c in range(num_classes)]
+
+
 def class_weights(labels: Iterable[int], num_classes: int) -> list[float]:
     """Weights that give every class the same say in the loss: N / (C * n_c).
 
@@ -182,11 +213,11 @@ def class_weights(labels: Iterable[int], num_classes: int) -> list[float]:
     >>> class_weights([0, 0, 0, 1], 2)
     [0.6666666666666666, 2.0]
     """
-    counts = Counter(labels)
-    missing = [c for c in range(num_classes) if not counts[c]]
+    counts = class_counts(labels, num_classes)
+    missing = [c for c, count in enumerate(counts) if not count]
     if missing:
         raise InputError(f"class weights: classes {list_some(missing)} have no training row; leave them out")
-    return [counts.total() / (num_classes * counts[c]) for c in range(num_classes)]
+    return [sum(counts) / (num_classes * count) for count in counts]
 
 
 def target_statistics(values: Iterable[float]) -> tuple[float, float]:
