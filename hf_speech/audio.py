@@ -21,7 +21,7 @@ import soundfile as sf
 from .decoders import ALL, BLOCK, SPHERE, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
 from .errors import InputError
 from .files import replacing
-from .models.frames import conv_frames, frame_times, hop, receptive_field
+from .models.frames import conv_frames, hop, receptive_field
 
 __all__ = [
     "SAMPLE_RATE",
@@ -30,7 +30,6 @@ __all__ = [
     "check_audio",
     "conv_frames",
     "encode_audio",
-    "frame_times",
     "hop",
     "read_audio",
     "receptive_field",

@@ -25,7 +25,9 @@ from .data.checks import MIN_SAMPLES, check_rows
 from .data.collator import SpeechCollator, chunk_rows
 from .data.readers import audio_files
 from .errors import InputError, one_line
+from .models.frames import length_batches
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
+from .models.tasks import DEFAULT_LOSSES, Task
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,35 @@ class Inference:
     """What a model says of N utterances.
 
     Attributes:
-        logits: (N, C) float32; for regression (N, 1), in the target's own unit.
-        embeddings: (N, E) float32; None where the model gives none (a stock classifier).
+        task_logits: task -> (N, C) float32; for regression (N, 1), in the target's own unit.
+        scores: for each task what its loss acts on, (N, S) float32; None where the model gives none (a stock one).
+        embeddings: (N, E) float32; None where the model gives none.
     """
 
-    logits: np.ndarray
+    task_logits: dict[str, np.ndarray]
+    scores: tuple[np.ndarray, ...] | None
     embeddings: np.ndarray | None
+
+    @property
+    def logits(self) -> np.ndarray:
+        """The logits of the first task."""
+        return next(iter(self.task_logits.values()))
+
+
+def own_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, where an adapter of peft stands around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def tasks_of(model: PreTrainedModel) -> tuple[Task, ...]:
+    """What a model predicts; of somebody else's classifier, its one task."""
+    model = own_model(model)
+    if isinstance(model, HfSpeechForSequenceClassification):
+        return model.tasks
+    config = model.config
+    kind = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+    labels = tuple(config.id2label[i] for i in range(config.num_labels))
+    return (Task("label", labels, loss=DEFAULT_LOSSES[kind]),)
 
 
 def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
@@ -105,8 +130,8 @@ def infer(
     pieces = chunk_rows(rows, max_seconds)
     owners = np.array([piece.row for piece in pieces])
     lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
-    exact = isinstance(model, HfSpeechPreTrainedModel)
-    batches = _batches(lengths, batch_seconds * SAMPLE_RATE if exact else 0.0)
+    exact = isinstance(own_model(model), HfSpeechPreTrainedModel)
+    batches = length_batches(lengths.tolist(), batch_seconds * SAMPLE_RATE if exact else 0.0)
     collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
     inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     collected: dict[str, np.ndarray] = {}
@@ -116,26 +141,27 @@ def infer(
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
             tensors = collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
             outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
-            for name in ("logits", "embeddings"):
-                values = outputs.get(name)
-                if values is not None:
-                    values = values.float().cpu().numpy()
-                    collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
+            for name, tensor in _named(outputs).items():
+                values = tensor.float().cpu().numpy()
+                collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
     finally:
         model.train(was_training)
     averaged = {name: _average(values, owners, lengths, len(rows)) for name, values in collected.items()}
-    return Inference(averaged["logits"], averaged.get("embeddings"))
+    tasks = tasks_of(model)
+    several = len(tasks) > 1
+    return Inference(
+        {task.name: averaged[f"logits/{task.name}" if several else "logits"] for task in tasks},
+        tuple(averaged[f"scores/{i}"] for i in range(len(tasks))) if "scores/0" in averaged else None,
+        averaged.get("embeddings"),
+    )
 
 
-def _batches(lengths: np.ndarray, budget: float) -> list[list[int]]:
-    """Places in order of length, longest first (memory shows at once), cut so that a batch's padded size fits."""
-    batches: list[list[int]] = []
-    for i in np.argsort(-lengths, kind="stable"):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(int(i))
-        else:
-            batches.append([int(i)])
-    return batches
+def _named(outputs: Any) -> dict[str, torch.Tensor]:
+    """Everything of an output that is a row an utterance: logits, those of each task, scores, embeddings."""
+    tensors = {name: outputs.get(name) for name in ("logits", "embeddings")}
+    tensors |= {f"logits/{name}": values for name, values in (outputs.get("task_logits") or {}).items()}
+    tensors |= {f"scores/{i}": values for i, values in enumerate(outputs.get("scores") or ())}
+    return {name: values for name, values in tensors.items() if values is not None}
 
 
 def _average(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
@@ -174,7 +200,8 @@ def predict(
         on_bad: "raise" at files that can't be used, or "skip" them with a warning that names each.
 
     Returns:
-        A table a file, in order: `file`, and `label`, `score`, `scores` {label: probability}, or `value`.
+        A table a file, in order: `file`, and the fields of `describe`; those of a model with several tasks are of its
+        first one, and `tasks` {name: fields} has all.
 
     Raises:
         InputError: files are missing, broken, or too short for the model.
@@ -183,24 +210,45 @@ def predict(
     shortest_seconds = shortest(model) / SAMPLE_RATE
     rows, _ = check_rows(rows, how="full", on_bad=on_bad, min_duration=shortest_seconds, channel=channel)
     outcome = infer(model, feature_extractor, rows, channel=channel, description="predicting")
-    return [
-        {"file": file, **describe(logits, model.config)}
-        for file, logits in zip(rows["path"], outcome.logits, strict=True)
-    ]
+    tasks = tasks_of(model)
+    said = []
+    for row, file in enumerate(rows["path"]):
+        by_task = {task.name: describe(outcome.task_logits[task.name][row], task) for task in tasks}
+        first = by_task[tasks[0].name]
+        said.append({"file": file, **first, **({"tasks": by_task} if len(tasks) > 1 else {})})
+    return said
 
 
-def describe(logits: np.ndarray, config: Any) -> dict[str, Any]:
+def describe(logits: np.ndarray, task: Task) -> dict[str, Any]:
     """The fields of one prediction: (C,) logits -> `label`, `score`, `scores`, or `value`.
 
-    Scores are probabilities that sum to 1; those of a multi-label classifier of somebody else's each stand alone.
+    Scores are probabilities that sum to 1; those of a multi-label task each stand alone, and `labels` names those
+    above one half.
     """
-    if config.problem_type == "regression":
+    if task.problem_type == "regression":
         return {"value": float(logits[0])}
-    independent = config.problem_type == "multi_label_classification"
-    scores = 1 / (1 + np.exp(-logits.astype(np.float64))) if independent else probabilities(logits[None])[0]
-    best = int(scores.argmax())
-    named = {config.id2label[i]: float(score) for i, score in enumerate(scores)}
-    return {"label": config.id2label[best], "score": float(scores[best]), "scores": named}
+    independent = task.problem_type == "multi_label_classification"
+    scores = sigmoid(logits) if independent else probabilities(logits[None])[0]
+    best = int(predicted_classes(logits[None], task)[0])
+    named = {label: float(score) for label, score in zip(task.labels, scores, strict=True)}
+    fields = {"label": task.labels[best], "score": float(scores[best]), "scores": named}
+    return {**fields, "labels": [name for name, score in named.items() if score > 0.5]} if independent else fields
+
+
+def predicted_classes(logits: np.ndarray, task: Task) -> np.ndarray:
+    """The class that is predicted for each row: (N, C) -> (N,).
+
+    The likeliest one; of ordered classes (head "ordinal") the median of the distribution, the highest class that is
+    reached with a probability of one half or more (Cao et al., "Rank consistent ordinal regression", 2020, section 3).
+    """
+    if task.head == "ordinal":
+        return (probabilities(logits).cumsum(axis=-1)[:, :-1] < 0.5).sum(axis=-1)
+    return logits.argmax(axis=-1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each label on its own, in float64: (N, C) -> (N, C)."""
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -211,4 +259,5 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 def shortest(model: PreTrainedModel) -> int:
     """The shortest waveform that a model takes, in samples (wav2vec2's, where a stock model can't say)."""
+    model = own_model(model)
     return model.encoder.min_samples if isinstance(model, HfSpeechForSequenceClassification) else MIN_SAMPLES

@@ -33,6 +33,16 @@ _TITLES = _FRACTIONS | {"mae": "mean absolute error", "rmse": "root mean squared
 _NOT_METRICS = ("_runtime", "_per_second", "_time")
 
 
+def plot_name(kind: str, ending: str = "") -> str:
+    """The file of a kind of plot; of several tasks each has its own, with its name as the ending.
+
+    >>> plot_name("confusion", "-emotion")
+    'confusion-emotion.png'
+    """
+    stem, suffix = os.path.splitext(FILE_NAMES[kind])
+    return f"{stem}{ending}{suffix}"
+
+
 def plot_confusion(confusion: Mapping[str, Any], path: str | os.PathLike[str]) -> "Figure":
     """The confusion matrix: colour is the share of the label's row, the number in a cell the count.
 

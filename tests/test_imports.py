@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "models": set(),
     "samples": {"audio", "errors", "files"},
-    "testing": {"audio", "errors", "files"},
+    "testing": {"audio", "errors", "files", "models"},
     "data": {"audio", "errors", "fingerprint", "models.frames", "models.registry"},
     "verification": {"data", "errors", "files", "metrics", "models"},
     "corpora": {"audio", "data", "errors", "fields", "files"},

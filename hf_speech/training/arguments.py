@@ -1,8 +1,8 @@
 """The fields of a run: what YAML and flags may say, each with its meaning, checked before anything is done.
 
-Four groups: the model (`ModelArguments`), the data (`DataArguments`), the run itself (`RunArguments`), and all fields
-of transformers' `TrainingArguments`, under their own names. Nothing changes them after they are read; what follows from
-the data (whether there is something to validate on) enters in `training_arguments`.
+Five groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), the run itself
+(`RunArguments`), and all fields of transformers' `TrainingArguments`, under their own names. Nothing changes them after
+they are read; what follows from the data (whether there is something to validate on) enters in `training_arguments`.
 """
 
 import dataclasses
@@ -11,12 +11,15 @@ import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from ..errors import InputError, lookup, one_line, unknown_name
 from ..fields import fit
+
+if TYPE_CHECKING:
+    from ..data.several import TargetRule
 
 
 def _meaning(text: str, default: Any = dataclasses.MISSING) -> Any:
@@ -28,21 +31,38 @@ def _meaning(text: str, default: Any = dataclasses.MISSING) -> Any:
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """What is built."""
+    """What makes an embedding of a waveform; what is not given is as the preset has it, or the config's default."""
 
-    backbone: str | None = _meaning("Hub name or folder of a pretrained speech encoder; none: from scratch", None)
+    backbone: str | None = _meaning(
+        "Hub name or folder of a pretrained speech encoder, or a preset such as ecapa-512; none: from scratch", None
+    )
     backbone_config: dict[str, Any] = _meaning("values of the encoder's config; from scratch with its model_type", {})
     layer: int | str = _meaning("which layer: last, a number from 1, weighted_sum", "last")
-    pooling: str = _meaning("mean, mean+std, max, first, last", "mean")
-    head: str = _meaning("linear, projector, mlp, batchnorm", "linear")
-    head_size: int = _meaning("width of the head's hidden layer", 256)
-    head_dropout: float = _meaning("dropout in the head", 0.1)
     layerdrop: float = _meaning("probability that an encoder layer is skipped in training", 0.0)
-    loss: str = _meaning("cross_entropy; mse or l1 for regression", "cross_entropy")
-    class_weights: str | list[float] | None = _meaning("balanced, a factor a class, or none", None)
+    neck: str | None = _meaning("between frames and pooling: none, relu, transformer", None)
+    neck_config: dict[str, Any] = _meaning("its options", {})
+    pooling: str | None = _meaning("mean, mean+std, attentive, double-multi-head, ... (mean)", None)
+    pooling_config: dict[str, Any] = _meaning("its options", {})
+    projection: str | None = _meaning("pooled vector -> embedding: none, linear, batchnorm+linear, ... (none)", None)
+    projection_config: dict[str, Any] = _meaning("its options", {})
     freeze: Literal["none", "cnn", "backbone"] = _meaning("what is not trained: none, cnn, backbone", "none")
+    lora: dict[str, Any] = _meaning("train low-rank updates of the encoder: peft's fields, such as {r: 8}", {})
     freeze_layers: int = _meaning("so many encoder layers, and all below them, are not trained", 0)
     normalize: bool | None = _meaning("zero mean, unit variance an utterance; none: as the checkpoint has it", None)
+
+
+@dataclass(frozen=True)
+class HeadArguments:
+    """What is learnt of the embedding, and how."""
+
+    head: str | None = _meaning("linear, mlp, batchnorm, cosine, ordinal, ... (linear)", None)
+    head_config: dict[str, Any] = _meaning("its options, such as {size: 128}", {})
+    loss: str | None = _meaning("cross_entropy, aam_softmax, ...; mse, ccc, ... for regression (cross_entropy)", None)
+    loss_config: dict[str, Any] = _meaning("its options, such as {margin: 0.2}", {})
+    class_weights: str | list[float] | None = _meaning("balanced, a factor a class, or none", None)
+    tasks: dict[str, Any] = _meaning(
+        "several columns to predict, each with its fields: {emotion: {head: mlp}, age: {loss: ccc, weight: 0.5}}", {}
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,8 @@ class DataArguments:
     columns: dict[str, str] = _meaning("our column name -> the data's, such as {speaker_id: speaker}", {})
     target: str = _meaning("the column to predict", "label")
     labels: list[str] | None = _meaning("label names in order; none: as in the training rows, sorted", None)
+    bins: str | None = _meaning("classes of a number: decades, six-decades, or edges such as 20,40,60", None)
+    augment: dict[str, Any] = _meaning("what is done to training audio, such as {speeds: [0.9, 1.0, 1.1]}", {})
     validation: str | None = _meaning("split rule for validation rows; none: the data's own split, if any", None)
     test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
     split_seed: int = _meaning("seed of a share; the run's own seed does not change what is held out", 0)
@@ -91,6 +113,7 @@ class RunConfig:
     """All fields of one run; `training` holds those of transformers' TrainingArguments that were given."""
 
     model: ModelArguments
+    head: HeadArguments
     data: DataArguments
     run: RunArguments
     training: Mapping[str, Any]
@@ -98,7 +121,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Every field that differs from its default, flat, as a YAML file has them."""
         given: dict[str, Any] = {}
-        for group in (self.model, self.data, self.run):
+        for group in (self.model, self.head, self.data, self.run):
             for item in dataclasses.fields(group):
                 value = getattr(group, item.name)
                 default = item.default_factory() if callable(item.default_factory) else item.default
@@ -112,7 +135,7 @@ class RunConfig:
 
 
 _OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint"}
-GROUPS = {"model": ModelArguments, "data": DataArguments, "run": RunArguments}
+GROUPS = {"model": ModelArguments, "head": HeadArguments, "data": DataArguments, "run": RunArguments}
 
 # Where ours differ from transformers' own defaults.
 TRAINING_DEFAULTS: dict[str, Any] = {
@@ -134,7 +157,7 @@ _OURS = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_colum
 _OURS |= {"label_smoothing_factor", "label_names", "prediction_loss_only"}
 _OURS |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
 # Fields that make no sense at 0 or below; transformers and torch find out late, or never.
-_ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "head_size", "early_stopping_patience", "learning_rate")
+_ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "early_stopping_patience", "learning_rate")
 _ABOVE_ZERO += ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
@@ -175,7 +198,10 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
     group_of = {f.name: group for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
     hints = {name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()}
     foreign = training_fields()
-    sorted_in: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "run": {}, "training": {}}
+    sorted_in: dict[str, dict[str, Any]] = {
+        **{group: {} for group in GROUPS},
+        "training": {},
+    }
     for raw, value in values.items():
         name = str(raw).replace("-", "_")
         if name not in group_of and name not in foreign:
@@ -185,6 +211,7 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         sorted_in[group_of.get(name, "training")][name] = fit(value, hint, f"{where}: {name}")
     config = RunConfig(
         ModelArguments(**sorted_in["model"]),
+        HeadArguments(**sorted_in["head"]),
         DataArguments(**sorted_in["data"]),
         RunArguments(**sorted_in["run"]),
         sorted_in["training"],
@@ -197,32 +224,41 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
     return config
 
 
+def model_settings(config: RunConfig) -> dict[str, Any]:
+    """The fields of `HfSpeechConfig` that a run gives, over those of its preset where it names one."""
+    from ..models.presets import PRESETS, merged
+
+    names = {"layer", "layerdrop", *(f.name for f in dataclasses.fields(HeadArguments))} - {"class_weights"}
+    names |= {f"{part}{ending}" for part in ("neck", "pooling", "projection") for ending in ("", "_config")}
+    values = {**vars(config.model), **vars(config.head)}
+    given = {name: values[name] for name in sorted(names) if values[name] not in (None, {})}
+    preset = PRESETS.get(config.model.backbone or "", {})
+    return merged({name: value for name, value in preset.items() if name != "backbone_config"}, given)
+
+
 def _check_names(config: RunConfig, where: str) -> None:
     # What the model would refuse after minutes of reading data is refused here.
-    from ..models.configuration import BACKBONES, PROBLEM_TYPES
-    from ..models.heads import HEADS
-    from ..models.losses import LOSSES
-    from ..models.pooling import POOLINGS
+    from ..models.configuration import BACKBONES
 
-    model = config.model
+    model, head = config.model, config.head
     try:
-        lookup(POOLINGS, model.pooling, "pooling")
-        lookup(HEADS, model.head, "head")
-        lookup(LOSSES, model.loss, "loss")
         if model.backbone is None and "model_type" not in model.backbone_config:
             raise InputError(
-                "no encoder: give --backbone, a Hub name or folder, or a backbone_config with a model_type"
+                "no encoder: give --backbone, a Hub name, a folder or a preset, or a backbone_config with a model_type"
             )
         if model.backbone is None:
             lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
-        if isinstance(model.class_weights, str):
-            lookup({"balanced": True, "[1, 2], a factor a class": True}, model.class_weights, "class_weights")
+        if isinstance(head.class_weights, str):
+            lookup({"balanced": True, "[1, 2], a factor a class": True}, head.class_weights, "class_weights")
+        _check_parts(model_settings(config))
+        rules = target_rules(config)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    if PROBLEM_TYPES[model.loss] == "regression":
-        for name, value in (("class_weights", model.class_weights), ("labels", config.data.labels)):
+    if all(rule.regression for rule in rules.values()):
+        for name, value in (("class_weights", head.class_weights), ("labels", config.data.labels)):
             if value is not None:
-                raise InputError(f"{where}: {name} has no part in a regression (loss {model.loss}); leave it out")
+                loss = model_settings(config)["loss"]
+                raise InputError(f"{where}: {name} has no part in a regression (loss {loss}); leave it out")
     if config.data.speaker_independent and config.data.target == "speaker_id":
         raise InputError(f"{where}: speaker_independent can't hold where speakers are the classes; leave it out")
     if config.data.on_bad_audio == "skip" and not config.data.streaming and config.data.check_audio != "full":
@@ -233,6 +269,41 @@ def _check_names(config: RunConfig, where: str) -> None:
         )
     if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
         raise InputError(f"{where}: unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
+
+
+def _check_parts(settings: Mapping[str, Any]) -> None:
+    """Refuses names and options of parts that do not exist."""
+    from ..models.heads import HEADS
+    from ..models.losses import LOSSES, check_options, check_pair
+    from ..models.necks import NECKS
+    from ..models.pooling import POOLINGS
+    from ..models.projections import PROJECTIONS
+    from ..models.registry import with_options
+
+    parts = {"neck": NECKS, "pooling": POOLINGS, "projection": PROJECTIONS, "head": HEADS}
+    for tables in (settings, *settings.get("tasks", {}).values()):
+        for what, registry in parts.items():
+            if what in tables:
+                part = lookup(registry, tables[what], what)
+                with_options(part, tables.get(f"{what}_config", {}), f"{what} {tables[what]!r}")
+        if "loss" in tables:
+            lookup(LOSSES, tables["loss"], "loss")
+            check_options(tables["loss"], tables.get("loss_config", {}))
+            check_pair(tables["loss"], tables.get("head", settings.get("head", "linear")))
+
+
+def target_rules(config: RunConfig) -> "dict[str, TargetRule]":
+    """The columns that a run predicts, and how each becomes labels."""
+    from ..data.several import TargetRule
+    from ..models.losses import LOSSES
+
+    settings = model_settings(config)
+    tables = settings.get("tasks") or {config.data.target: {"labels": config.data.labels, "bins": config.data.bins}}
+    rules = {}
+    for column, table in tables.items():
+        loss = LOSSES[table.get("loss", settings.get("loss", "cross_entropy"))]
+        rules[column] = TargetRule(table.get("labels"), loss.problem_type, table.get("bins"))
+    return rules
 
 
 def training_arguments(
@@ -267,7 +338,7 @@ def training_arguments(
         derived.update(
             eval_strategy="epoch",
             load_best_model_at_end=given.get("save_strategy") != "no",
-            greater_is_better=best not in LOWER_IS_BETTER,
+            greater_is_better=best.rpartition("/")[2] not in LOWER_IS_BETTER,
         )
     if config.data.streaming:
         # The rows come in their own order; every process reads them all and takes its share.

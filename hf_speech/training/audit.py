@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ SPEAKER_INDEPENDENT = frozenset({"emotion", "age", "gender"})
 
 
 def check_splits(
-    splits: Mapping[str, Dataset], sources: Mapping[str, str], arguments: DataArguments
+    splits: Mapping[str, Dataset], sources: Mapping[str, str], arguments: DataArguments, targets: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Compares the splits of a run by speakers, sessions, recordings and files, and by audio where that was done.
 
@@ -31,6 +31,7 @@ def check_splits(
         splits: the rows of the run, by split.
         sources: split of the run -> the split of the data set that it is, or was drawn from.
         arguments: of the run.
+        targets: the columns that are predicted.
 
     Returns:
         The overlaps that were found, see `data.audit.overlaps`; each is logged as a warning.
@@ -40,18 +41,18 @@ def check_splits(
     """
     independent = arguments.speaker_independent
     if independent is None:
-        independent = arguments.target in SPEAKER_INDEPENDENT
+        independent = bool(SPEAKER_INDEPENDENT.intersection(targets)) and "speaker_id" not in targets
     elif independent:
         for name, rows in splits.items():
             require_column(rows, "speaker_id", f"speaker_independent, {name}")
     # Classes are in all splits.
-    columns = [column for column in (*COMPARED, "file") if column != arguments.target]
+    columns = [column for column in (*COMPARED, "file") if column not in targets]
     names = {name: _names(rows) for name, rows in splits.items()}
     found = overlaps(names, columns)
     if independent:
-        _require_mapped_speakers(splits, arguments)
+        _require_mapped_speakers(splits, targets)
         _warn_of_unknown_speakers(names)
-        require_disjoint(found, "speaker_id", arguments.target)
+        require_disjoint(found, "speaker_id", " and ".join(targets))
     found = [_public(overlap) for overlap in found] + _known_content(splits, sources, arguments)
     shared = [overlap for overlap in found if overlap["count"]]
     for overlap in shared:
@@ -70,7 +71,7 @@ def _names(rows: Dataset) -> pa.Table:
     return pa.table({name: cells for name, cells in found.items() if cells is not None} | {"file": places(rows)})
 
 
-def _require_mapped_speakers(splits: Mapping[str, Dataset], arguments: DataArguments) -> None:
+def _require_mapped_speakers(splits: Mapping[str, Dataset], targets: Sequence[str]) -> None:
     """Refuse rows whose speakers are named in a column that was not mapped: the splits could not be compared by them.
 
     Raises:
@@ -79,7 +80,7 @@ def _require_mapped_speakers(splits: Mapping[str, Dataset], arguments: DataArgum
     columns = splits["train"].column_names
     meant = [name for name in columns if near_miss(name) == "speaker_id"]
     if len(splits) > 1 and meant and "speaker_id" not in columns:
-        what = f"target {arguments.target} is to be measured on new speakers, and {meant[0]!r} seems to name them"
+        what = f"target {' and '.join(targets)} is to be measured on new speakers, and {meant[0]!r} seems to name them"
         raise InputError(f"{what}; map it: --columns speaker_id={meant[0]}, or accept it: --speaker-independent false")
 
 

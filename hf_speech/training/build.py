@@ -1,55 +1,86 @@
-"""The parts of a run that are built from its arguments: encoder configuration, feature extractor, model."""
+"""The parts of a run that are built from its arguments: configuration, feature extractor, model."""
 
 import logging
+from dataclasses import fields
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 from transformers.utils import cached_file
 
-from ..data.targets import class_weights, target_statistics
+from ..data.augment import Augmentation, speed_class_names
+from ..data.targets import class_counts, class_weights, known, labels_of, target_statistics
 from ..errors import InputError, one_line, unknown_name
-from ..models.configuration import BACKBONES
-from ..models.modeling import HfSpeechForSequenceClassification
-from .arguments import ModelArguments, RunConfig
+from ..models.backbones import OWN_BACKBONES
+from ..models.configuration import BACKBONES, HfSpeechConfig
+from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
+from ..models.presets import PRESETS, merged
+from ..models.registry import with_options
+from .adapters import add_lora
+from .arguments import HeadArguments, ModelArguments, RunConfig, model_settings
 from .rows import RunRows
 
 logger = logging.getLogger(__name__)
 
 
-def encoder_config(arguments: ModelArguments) -> Any:
-    """The configuration of the encoder that the arguments name, with their own values in it.
+def backbone_config(arguments: ModelArguments) -> Any:
+    """The configuration of the backbone that the arguments name, with their own values in it.
 
     Raises:
         InputError: no such checkpoint, not of a kind that can be built on, or a value that its config does not take.
     """
     values = dict(arguments.backbone_config)
     try:
-        if arguments.backbone is None:
-            stock = CONFIG_MAPPING[values.pop("model_type")]()
-        else:
+        if arguments.backbone in PRESETS:
+            values = merged(PRESETS[str(arguments.backbone)]["backbone_config"], values)
+        elif arguments.backbone is not None:
             stock = AutoConfig.from_pretrained(arguments.backbone)
-        if stock.model_type not in BACKBONES:
-            raise unknown_name(stock.model_type, BACKBONES, f"model_type of backbone {arguments.backbone}:")
-        return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
+            if stock.model_type not in BACKBONES:
+                raise unknown_name(stock.model_type, BACKBONES, f"model_type of backbone {arguments.backbone}:")
+            return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
+        model_type = values.pop("model_type")
+        kind = OWN_BACKBONES.get(model_type) or CONFIG_MAPPING[model_type]
+        return HfSpeechForSequenceClassification.backbone_config_of(kind(), values)
     except InputError:
         raise
     except StrictDataclassError as error:
         raise InputError(f"backbone_config: {one_line(error)}") from error
     except (OSError, ValueError) as error:
-        mend = "give a folder with a checkpoint, or a name on the Hub"
+        mend = f"give a folder with a checkpoint, a name on the Hub, or a preset ({', '.join(PRESETS)})"
         raise InputError(f"backbone {arguments.backbone}: can't be loaded ({one_line(error)}); {mend}") from error
 
 
-def feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
+def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
+    """The model of a run without its heads and without numbers: shows what can't be built before any data is read.
+
+    Raises:
+        InputError: the values don't fit together.
+    """
+    of_the_head = {f.name for f in fields(HeadArguments)}
+    settings = {name: value for name, value in model_settings(config).items() if name not in of_the_head}
+    try:
+        with torch.device("meta"):
+            return HfSpeechModel(HfSpeechConfig(backbone_config=backbone, **settings))
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # what torch and transformers say of values
+        mend = "mend backbone_config and the model's fields"
+        raise InputError(f"the model can't be built ({one_line(error)}); {mend}") from error
+
+
+def feature_extractor(arguments: ModelArguments, config: HfSpeechConfig) -> Any:
     """The checkpoint's feature extractor; every model of ours is told what is padding.
 
-    A checkpoint without one, and an encoder from scratch, get the rule of the published ones: layer-norm encoders take
-    waveforms of zero mean and unit variance. From scratch it is the rule for all.
+    A checkpoint without one gets the rule of the published ones: SSL encoders with layer norm take waveforms of zero
+    mean and unit variance. From scratch all SSL encoders do. Models that make spectral features take waveforms as they
+    are.
     """
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
-    if arguments.backbone is not None:
+    backbone = config.backbone_config
+    spectral = backbone.model_type in OWN_BACKBONES or not hasattr(backbone, "feat_extract_norm")
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=not spectral)
+    if arguments.backbone is not None and not spectral:
         name = "preprocessor_config.json"
         try:
             there = cached_file(arguments.backbone, name, _raise_exceptions_for_missing_entries=False)
@@ -58,7 +89,7 @@ def feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
         except (OSError, ValueError) as error:
             raise InputError(f"{arguments.backbone}: its {name} can't be read ({one_line(error)}); mend it") from error
         if not there:
-            extractor.do_normalize = getattr(encoder, "feat_extract_norm", "layer") == "layer"
+            extractor.do_normalize = config.normalizes
             logger.warning("%s has no feature extractor; normalising: %s", arguments.backbone, extractor.do_normalize)
     extractor.return_attention_mask = True
     if arguments.normalize is not None:
@@ -66,39 +97,33 @@ def feature_extractor(arguments: ModelArguments, encoder: Any) -> Any:
     return extractor
 
 
-def build_model(config: RunConfig, rows: RunRows, sampling_rate: int) -> HfSpeechForSequenceClassification:
-    """The model of a run, as yet untrained, with what has to be known of its rows.
+def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any) -> Any:
+    """The model of a run, as yet untrained, with what has to be known of its rows; with `lora`, in peft's wrapper.
+
+    Args:
+        config: the run.
+        rows: its rows, labelled.
+        extractor: its feature extractor.
+        backbone: configuration of its backbone.
 
     Raises:
         InputError: the values don't fit together, or not the checkpoint's weights.
     """
     arguments = config.model
-    settings: dict[str, Any] = {"target": config.data.target, "unit": config.run.unit, "sampling_rate": sampling_rate}
-    if rows.names is None:
-        mean, std = target_statistics(rows.splits["train"]["labels"])
-        settings.update(target_mean=mean, target_std=std, problem_type="regression")
-    elif arguments.class_weights == "balanced":
-        settings["class_weights"] = class_weights(rows.splits["train"]["labels"], len(rows.names))
-    else:
-        settings["class_weights"] = arguments.class_weights
+    pretrained = arguments.backbone is not None and arguments.backbone not in PRESETS
+    settings = merged(model_settings(config), _task_settings(config, rows))
     try:
         model = HfSpeechForSequenceClassification.from_backbone(
-            encoder_config(arguments) if arguments.backbone is None else arguments.backbone,
-            labels=rows.names or [config.data.target],
-            backbone_config=None if arguments.backbone is None else arguments.backbone_config,
-            layer=arguments.layer,
-            pooling=arguments.pooling,
-            head=arguments.head,
-            head_size=arguments.head_size,
-            head_dropout=arguments.head_dropout,
-            layerdrop=arguments.layerdrop,
-            loss=arguments.loss,
+            str(arguments.backbone) if pretrained else backbone,
+            backbone_config=arguments.backbone_config if pretrained else None,
+            sampling_rate=extractor.sampling_rate,
+            do_normalize=bool(extractor.do_normalize),
             **settings,
         )
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # what torch and transformers say of values
-        what = "from scratch" if arguments.backbone is None else f"on {arguments.backbone}"
+        what = f"on {arguments.backbone}" if pretrained else "from scratch"
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error
     if arguments.freeze == "cnn":
@@ -106,4 +131,70 @@ def build_model(config: RunConfig, rows: RunRows, sampling_rate: int) -> HfSpeec
     elif arguments.freeze == "backbone":
         model.freeze_backbone()
     model.freeze_encoder_layers(arguments.freeze_layers)
-    return model
+    return add_lora(model, arguments.lora, backbone=arguments.backbone) if arguments.lora else model
+
+
+def _task_settings(config: RunConfig, rows: RunRows) -> dict[str, Any]:
+    """What the training rows say of the heads: labels, counts, weights, statistics of numbers."""
+    train, tables = rows.splits["train"], config.head.tasks
+    if not tables:
+        ((target, names),) = rows.targets.items()
+        facts = _facts(target, names, config.head.class_weights, train["labels"], rows.streams)
+        if makes_speakers(config):
+            facts = _with_speeds(facts, config.data.augment["speeds"])
+        return {**facts, "unit": config.run.unit, "target": target, "ordered": bool(config.data.bins)}
+    labels = labels_of(train, list(rows.targets))
+    tasks = {}
+    for target, names in rows.targets.items():
+        weights = tables[target].get("class_weights", None if names is None else config.head.class_weights)
+        there = labels[target][known(labels[target])].tolist()
+        own = {name: value for name, value in tables[target].items() if name != "bins"}
+        tasks[target] = {
+            **own,
+            **_facts(target, names, weights, there, False),
+            "ordered": bool(tables[target].get("bins")),
+        }
+    return {"tasks": tasks}
+
+
+def augmentation_of(config: RunConfig, sampling_rate: int) -> Augmentation | None:
+    """What is done to the training audio; None: nothing.
+
+    Raises:
+        InputError: an unknown field of `augment`, or an impossible value.
+    """
+    table = {name: value for name, value in config.data.augment.items() if name != "speed_classes"}
+    return with_options(Augmentation, table, "augment")(sample_rate=sampling_rate) if table else None
+
+
+def makes_speakers(config: RunConfig) -> bool:
+    """Whether each speed of the augmentation makes new speakers, as classes of their own.
+
+    Raises:
+        InputError: there are no speeds, or it is not speakers that are told apart.
+    """
+    table = config.data.augment
+    if not table.get("speed_classes"):
+        return False
+    if not table.get("speeds") or config.data.target != "speaker_id" or config.head.tasks:
+        raise InputError("augment: speed_classes needs speeds, and speaker_id as the target; leave it out")
+    return True
+
+
+def _with_speeds(facts: dict[str, Any], speeds: list[float]) -> dict[str, Any]:
+    """The facts of a classifier of speakers of which each speed makes new ones."""
+    names = speed_class_names(facts["labels"], speeds)
+    repeated = {name: values and [*values] * len(speeds) for name, values in facts.items() if name != "labels"}
+    return {"labels": names, **repeated}
+
+
+def _facts(target: str, names: list[str] | None, weights: Any, labels: Any, is_stream: bool) -> dict[str, Any]:
+    """The settings of one head that follow from the labels of the training rows."""
+    if names is None:
+        mean, std = target_statistics(labels)
+        return {"labels": [target], "target_mean": mean, "target_std": std, "problem_type": "regression"}
+    if not is_stream and isinstance(labels[0], list):  # several a row
+        return {"labels": names, "class_weights": weights, "problem_type": "multi_label_classification"}
+    balanced = class_weights(labels, len(names)) if weights == "balanced" else weights
+    counts = None if is_stream else class_counts(labels, len(names))  # a stream is not read to its end for this
+    return {"labels": names, "class_weights": balanced, "class_counts": counts}

@@ -1,5 +1,6 @@
 """A model measured on rows: numbers with intervals, the confusion, and every prediction kept."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,18 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ..data.multilabel import SEPARATOR
+from ..data.targets import known, labels_of
 from ..files import write_table
-from ..inference import MAX_SECONDS, describe, infer
-from ..metrics import classification_numbers, confusion_matrix, regression_numbers
-from ..plots import FILE_NAMES, plot_confusion, plot_numbers, plot_regression
+from ..inference import MAX_SECONDS, describe, infer, predicted_classes, tasks_of
+from ..metrics import confusion_matrix
+from ..models.tasks import Task
+from ..plots import FILE_NAMES, plot_confusion, plot_name, plot_numbers, plot_regression
 from ..results import metric_rows
 from .arguments import RunConfig
 from .facts import data_name
 from .rows import RunRows, item_ids
+from .tasks import interval_numbers, metric_name
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,22 @@ class Evaluation:
     """What was measured on one split.
 
     Attributes:
+        tasks: what was predicted.
         metrics: rows for results.json, each a number with its interval.
-        confusion: {labels, counts}, rows are labels; None for regression.
-        predictions: a table an utterance: id, speaker, label, and label and scores, or value, as predicted.
+        confusions: task -> {labels, counts}, rows are labels; of tasks with one label an utterance.
+        predictions: a table an utterance: id, speaker, label, and label and scores, or value, as predicted; with
+            several tasks, each column as `<task>/<column>`.
     """
 
+    tasks: tuple[Task, ...]
     metrics: list[dict[str, Any]]
-    confusion: dict[str, Any] | None
+    confusions: dict[str, dict[str, Any]]
     predictions: list[dict[str, Any]]
+
+    @property
+    def confusion(self) -> dict[str, Any] | None:
+        """That of the first task that has one."""
+        return next(iter(self.confusions.values()), None)
 
 
 def evaluate_rows(
@@ -59,26 +72,46 @@ def evaluate_rows(
         channel: of multi-channel files.
         seed: of the bootstrap.
     """
-    logits = infer(
+    outcome = infer(
         model, feature_extractor, rows, max_seconds=max_seconds, channel=channel, description=f"evaluating {split}"
-    ).logits
-    ids = item_ids(rows, root)
-    speakers = _speakers(rows)
-    labels = np.asarray(rows["labels"])
-    if model.config.problem_type == "regression":
-        numbers = regression_numbers(labels, logits[:, 0], unit or "", speakers, seed)
-        confusion, written = None, [float(value) for value in labels]
-    else:
-        names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-        numbers = classification_numbers(labels, logits.argmax(-1), len(names), speakers, seed)
-        counts = confusion_matrix(labels, logits.argmax(-1), len(names))
-        confusion, written = {"labels": names, "counts": counts.tolist()}, [names[i] for i in labels]
-    predictions = []
-    for i, (item, label) in enumerate(zip(ids, written, strict=True)):
-        said = describe(logits[i], model.config)
-        predicted = {"predicted": said["value"]} if "value" in said else {"predicted": said["label"], **said["scores"]}
-        predictions.append({"id": item, "speaker_id": speakers[i] if speakers else "", "label": label, **predicted})
-    return Evaluation(metric_rows(numbers, dataset=dataset, split=split, ids=ids), confusion, predictions)
+    )
+    ids, speakers = item_ids(rows, root), _speakers(rows)
+    tasks = tasks_of(model)
+    labels = labels_of(rows, [task.name for task in tasks])
+    metrics: list[dict[str, Any]] = []
+    confusions: dict[str, dict[str, Any]] = {}
+    predictions: list[dict[str, Any]] = [
+        {"id": item, "speaker_id": speakers[i] if speakers else ""} for i, item in enumerate(ids)
+    ]
+    for task in tasks:
+        there = np.flatnonzero(known(labels[task.name]))
+        true, logits = labels[task.name][there], outcome.task_logits[task.name]
+        for row, said in zip(predictions, _told(task, labels[task.name], logits), strict=True):
+            row.update({metric_name(tasks, task, name): value for name, value in said.items()})
+        if not len(there):
+            continue  # no row of this split has a label for it
+        who = None if speakers is None else [speakers[i] for i in there]
+        numbers = interval_numbers(task, true, logits[there], who, unit or "", seed)
+        for number in numbers:
+            number["name"] = metric_name(tasks, task, number["name"])
+        metrics += metric_rows(numbers, dataset=dataset, split=split, ids=[ids[i] for i in there])
+        if task.problem_type == "single_label_classification":
+            counts = confusion_matrix(true, predicted_classes(logits[there], task), len(task.labels))
+            confusions[task.name] = {"labels": list(task.labels), "counts": counts.tolist()}
+    return Evaluation(tasks, metrics, confusions, predictions)
+
+
+def _told(task: Task, labels: np.ndarray, logits: np.ndarray) -> Iterator[dict[str, Any]]:
+    """The columns of predictions.csv for one task, a table a row; an empty label is not known."""
+    for label, there, row in zip(labels, known(labels), logits, strict=True):
+        said = describe(row, task)
+        if "value" in said:
+            yield {"label": float(label) if there else "", "predicted": said["value"]}
+        elif "labels" in said:
+            has = [name for name, one in zip(task.labels, label, strict=True) if one == 1]
+            yield {"label": SEPARATOR.join(has), "predicted": SEPARATOR.join(said["labels"]), **said["scores"]}
+        else:
+            yield {"label": task.labels[label] if there else "", "predicted": said["label"], **said["scores"]}
 
 
 def evaluate_split(config: RunConfig, rows: RunRows, split: str, model: Any, extractor: Any, seed: int) -> Evaluation:
@@ -110,8 +143,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path, unit: str | None = No
     write_table(evaluation.predictions, folder / "predictions.csv")
     if any(number["value"] is not None for number in evaluation.metrics):  # a diverged model has none
         plot_numbers(evaluation.metrics, folder / FILE_NAMES["numbers"])
-    if evaluation.confusion is not None:
-        plot_confusion(evaluation.confusion, folder / FILE_NAMES["confusion"])
-    else:
-        labels, predicted = zip(*((row["label"], row["predicted"]) for row in evaluation.predictions), strict=True)
-        plot_regression(labels, predicted, unit or "", folder / FILE_NAMES["regression"])
+    for task in evaluation.tasks:
+        ending = f"-{task.name}" if len(evaluation.tasks) > 1 else ""
+        if task.name in evaluation.confusions:
+            plot_confusion(evaluation.confusions[task.name], folder / plot_name("confusion", ending))
+        elif task.problem_type == "regression":
+            columns = [metric_name(evaluation.tasks, task, name) for name in ("label", "predicted")]
+            pairs = [[row[column] for column in columns] for row in evaluation.predictions if row[columns[0]] != ""]
+            if pairs:
+                true, predicted = zip(*pairs, strict=True)
+                plot_regression(true, predicted, task.unit or unit or "", folder / plot_name("regression", ending))

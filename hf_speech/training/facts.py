@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 
+from ..data.targets import labels_of
 from .arguments import RunConfig
 from .rows import RunRows
 
@@ -61,12 +62,12 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
     rules = {"validation": config.data.validation, "test": config.data.test}
     return {
         "name": data_name(config),
-        "target": config.data.target,
+        "target": ", ".join(rows.targets),
         "unit": config.run.unit or "",
         "synthetic": config.run.synthetic,
         "language": config.run.language,
         "license": None,
-        "splits": {name: _split_facts(split, rows.names) for name, split in rows.splits.items()},
+        "splits": {name: _split_facts(split, rows) for name, split in rows.splits.items()},
         "split_rule": {part: rule or "the data set's own" for part, rule in rules.items() if part in rows.splits},
         "left_out": [
             {"file": Path(bad.file).name, "reason": bad.reason, "split": split}
@@ -90,17 +91,18 @@ def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
         "crop_seconds": config.data.crop_seconds,
         "freeze": config.model.freeze,
         "freeze_layers": config.model.freeze_layers,
-        "class_weights": config.model.class_weights,
+        "class_weights": config.head.class_weights,
     }
 
 
-def _split_facts(rows: Dataset | IterableDataset, names: list[str] | None) -> dict[str, Any]:
-    """What results.json says of a split: utterances, speakers, seconds, rows a label."""
+def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any]:
+    """What results.json says of a split: utterances, speakers, seconds, rows a label (of the first target)."""
     if isinstance(rows, IterableDataset):
         return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
     counts = None
+    names, targets = run.names, list(run.targets)
     if names is not None:
-        occurrences = Counter(rows["labels"])
+        occurrences = Counter(labels_of(rows, targets)[targets[0]].tolist())
         counts = {name: occurrences[i] for i, name in enumerate(names)}
     return {
         "utterances": len(rows),

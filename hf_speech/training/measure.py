@@ -10,9 +10,10 @@ from datasets import concatenate_datasets
 from ..audio import SAMPLE_RATE
 from ..data.checks import check_rows
 from ..data.readers import load_rows
+from ..data.several import label_table
 from ..data.targets import label_rows, rows_with_target
 from ..errors import InputError, unknown_name
-from ..inference import load_model, shortest
+from ..inference import load_model, shortest, tasks_of
 from ..results import FILE_NAME, Results, run_facts
 from .arguments import read_config
 from .evaluation import evaluate_split, write_evaluation
@@ -95,12 +96,16 @@ def _read(arguments: Any, model: Any, split: str | None) -> RunRows:
     if wanted is not None and wanted not in splits:
         raise unknown_name(wanted, splits, f"split of {arguments.dataset}")
     rows = concatenate_datasets(list(splits.values())) if wanted is None else splits[wanted]
-    regression = model.config.problem_type == "regression"
-    names = None if regression else [model.config.id2label[i] for i in range(model.config.num_labels)]
-    name = wanted or "all"
-    labelled = rows_with_target(name, rows, arguments.target)
+    name, tasks = wanted or "all", tasks_of(model)
+    names = {task.name: None if task.problem_type == "regression" else list(task.labels) for task in tasks}
+    if len(tasks) > 1:
+        labelled = label_table(name, rows, names)
+    else:
+        names = {arguments.target: next(iter(names.values()))}
+        labelled = rows_with_target(name, rows, arguments.target)
+        labelled = label_rows(name, labelled, arguments.target, names[arguments.target])
     checked, bad = check_rows(
-        label_rows(name, labelled, arguments.target, names),
+        labelled,
         how=arguments.check_audio,
         on_bad=arguments.on_bad_audio,
         min_duration=shortest(model) / SAMPLE_RATE,

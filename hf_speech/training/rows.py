@@ -1,6 +1,7 @@
 """What a run learns from and is measured on: rows, split, labelled, and looked at before training starts."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio, check_rows
 from ..data.readers import load_rows
 from ..data.schema import Splits, add_columns, audio_paths, column_texts, media_fragment
+from ..data.several import TargetRule, encode_targets
 from ..data.splits import split_rows
-from ..data.targets import encode_stream, encode_target
+from ..data.targets import encode_stream
 from ..errors import InputError
 from .arguments import DataArguments
 from .audit import check_splits, source_splits
@@ -28,17 +30,22 @@ class RunRows:
 
     Attributes:
         splits: train, and where there are any validation and test; with `labels`, `length` and `duration`.
-        names: label names in order; None for regression.
+        targets: column that is predicted -> its label names in order; None for regression.
         unlabelled: rows that were left out for want of a label.
         bad: rows that were left out for their audio, by split.
         overlaps: what two splits have in common, see `data.audit.overlaps`; None: not looked at.
     """
 
     splits: dict[str, Any]
-    names: list[str] | None
+    targets: dict[str, list[str] | None]
     unlabelled: int
     bad: dict[str, list[BadAudio]]
     overlaps: list[dict[str, Any]] | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """The label names of the first target."""
+        return next(iter(self.targets.values()))
 
     @property
     def streams(self) -> bool:
@@ -66,12 +73,12 @@ class RunRows:
         return add_columns(rows, {"length": lengths})
 
 
-def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float) -> RunRows:
+def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, min_seconds: float) -> RunRows:
     """Reads, splits, labels and checks the rows that a run's arguments name.
 
     Args:
-        arguments: where the data lies, what is predicted, how it is split.
-        regression: whether the target is a number.
+        arguments: where the data lies, how it is split.
+        targets: column to be predicted -> how; the first one decides where one has to.
         min_seconds: the shortest usable waveform.
 
     Raises:
@@ -83,25 +90,26 @@ def read_rows(arguments: DataArguments, *, regression: bool, min_seconds: float)
     if arguments.streaming:
         if arguments.speaker_independent:
             raise InputError("speaker_independent can't be checked on a stream: leave it out, or streaming")
-        return _read_stream(arguments, regression, min_seconds)
+        if len(targets) > 1:
+            raise InputError("a stream's rows can have one target: leave out streaming, or all tasks but one")
+        return _read_stream(arguments, targets, min_seconds)
     loaded = load_rows(
         arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
     )
+    first, rule = next(iter(targets.items()))
     splits = split_rows(
         loaded,
         validation=arguments.validation,
         test=arguments.test,
         # Speakers who are to be told apart can't be on one side only.
-        group_by=None if arguments.group_by in (arguments.target, "none") else arguments.group_by,
-        target=None if regression else arguments.target,
+        group_by=None if arguments.group_by in (*targets, "none") else arguments.group_by,
+        target=first if rule.kind == "single_label_classification" and not rule.bins else None,
         seed=arguments.split_seed,
     )
-    labelled, names, unlabelled = encode_target(
-        splits, arguments.target, labels=arguments.labels, regression=regression
-    )
+    labelled, names, unlabelled = encode_targets(splits, targets)
     if unlabelled:
-        logger.info("%d rows have no %s and are left out", unlabelled, arguments.target)
-    overlaps = check_splits(labelled, source_splits(splits, loaded), arguments)
+        logger.info("%d rows have no %s and are left out", unlabelled, " or ".join(targets))
+    overlaps = check_splits(labelled, source_splits(splits, loaded), arguments, list(targets))
     checked, bad = _check(labelled, arguments, min_seconds)
     return RunRows(checked, names, unlabelled, bad, overlaps)
 
@@ -128,7 +136,7 @@ def _check(
     return checked, bad
 
 
-def _read_stream(arguments: DataArguments, regression: bool, min_seconds: float) -> RunRows:
+def _read_stream(arguments: DataArguments, targets: Mapping[str, TargetRule], min_seconds: float) -> RunRows:
     """Training rows as a stream; validation and test, which are gone over again and again, as ordinary rows."""
     streams = load_rows(
         str(arguments.dataset),
@@ -145,12 +153,13 @@ def _read_stream(arguments: DataArguments, regression: bool, min_seconds: float)
     for part, name in wanted.items():
         if name not in streams:
             raise InputError(f"{part}: {name!r} is not a split; a streamed data set has {', '.join(streams)}")
-    encode, names = encode_stream(streams, arguments.target, labels=arguments.labels, regression=regression)
+    ((target, how),) = targets.items()
+    encode, names = encode_stream(streams, target, labels=how.labels, regression=how.regression)
     held_out = {
         part: Dataset.from_list(list(encode(streams[name]))) for part, name in wanted.items() if part != "train"
     }
     checked, bad = _check(held_out, arguments, min_seconds)
-    return RunRows(Splits({"train": encode(streams["train"]), **checked}), names, 0, bad)
+    return RunRows(Splits({"train": encode(streams["train"]), **checked}), {target: names}, 0, bad)
 
 
 def item_ids(rows: Dataset, root: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,23 +14,29 @@ from transformers import EarlyStoppingCallback, set_seed
 from ..data.collator import SpeechCollator
 from ..errors import InputError, one_line
 from ..hub.card import write_card
-from ..metrics import classification, regression
-from ..models.configuration import PROBLEM_TYPES
-from ..models.frames import receptive_field
+from ..models.batchnorm import VectorBatchNorm1d
 from ..plots import FILE_NAMES, plot_curves
 from ..results import FILE_NAME, Results, run_facts
-from .arguments import TRAINING_DEFAULTS, RunConfig, training_arguments
-from .build import build_model, encoder_config, feature_extractor
+from .adapters import FOLDER, save_adapted
+from .arguments import TRAINING_DEFAULTS, RunConfig, target_rules, training_arguments
+from .build import (
+    augmentation_of,
+    backbone_config,
+    build_model,
+    draft_model,
+    feature_extractor,
+    makes_speakers,
+)
 from .evaluation import Evaluation, evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments, recipe_facts
 from .folder import checkpoint_to_resume, claim_folder, remove_checkpoints
 from .rows import RunRows, read_rows
+from .tasks import PRIMARY_METRIC, metric_name, metrics_of
 from .trainer import SpeechTrainer
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42  # transformers' own
-PRIMARY_METRIC = {"single_label_classification": "uar", "regression": "mae"}
 CONFIG_NAME = "train.yaml"
 
 
@@ -48,14 +55,15 @@ def train(config: RunConfig) -> Results:
     seed = config.training.get("seed", DEFAULT_SEED)
     set_seed(seed)
     resumed = checkpoint_to_resume(config, folder)
-    encoder = encoder_config(config.model)
-    extractor = feature_extractor(config.model, encoder)
+    backbone = backbone_config(config.model)
+    draft = draft_model(config, backbone)
+    extractor = feature_extractor(config.model, draft.config)
     rows = read_rows(
         config.data,
-        regression=PROBLEM_TYPES[config.model.loss] == "regression",
-        min_seconds=receptive_field(encoder.conv_kernel, encoder.conv_stride) / extractor.sampling_rate,
+        target_rules(config),
+        min_seconds=draft.encoder.min_samples / extractor.sampling_rate,
     )
-    model = build_model(config, rows, extractor.sampling_rate)
+    model = build_model(config, rows, extractor, backbone)
     trainer = _trainer(config, rows, model, extractor)
     if resumed is None:
         remove_checkpoints(folder)  # not before all was checked
@@ -132,12 +140,13 @@ def _trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> Sp
         raise InputError("streamed training rows have no end: give --max-steps")
     batch = {**TRAINING_DEFAULTS, **config.training}["per_device_train_batch_size"]
     # A batch norm can't train on a last batch of one.
-    drop_last = config.model.head == "batchnorm" and not rows.streams and len(train_rows) % batch == 1
+    normed = any(isinstance(module, VectorBatchNorm1d) for module in model.modules())
+    drop_last = normed and not rows.streams and len(train_rows) % batch == 1
     arguments = training_arguments(
         config,
         validates="validation" in rows.splits,
-        metric=PRIMARY_METRIC[model.config.problem_type],
-        numbers={"loss", *(regression.METRICS if rows.names is None else classification.METRICS)},
+        metric=metric_name(model.tasks, model.tasks[0], PRIMARY_METRIC[model.tasks[0].problem_type]),
+        numbers={"loss", *(metric_name(model.tasks, task, name) for task in model.tasks for name in metrics_of(task))},
         drop_last=drop_last,
     )
     callbacks: list[Any] = []
@@ -151,6 +160,8 @@ def _trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> Sp
         channel=config.data.channel,
         min_samples=model.encoder.min_samples,
         on_bad=config.data.on_bad_audio,
+        augmentation=augmentation_of(config, extractor.sampling_rate),
+        num_speakers=len(rows.names) if rows.names and makes_speakers(config) else None,
     )
     try:
         return SpeechTrainer(
@@ -180,6 +191,8 @@ def _finish(
     """Writes all files beside their place, then moves them in; results.json, the mark of a finished run, comes last."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name:
         fresh = Path(name)
+        if config.model.lora:
+            model = save_adapted(model, fresh)
         model.save_pretrained(fresh)
         extractor.save_pretrained(fresh)
         text = yaml.safe_dump(config.recipe(), sort_keys=False, allow_unicode=True)
@@ -190,8 +203,9 @@ def _finish(
             plot_curves(history, fresh / FILE_NAMES["curves"])
         results.write(fresh)
         write_card(fresh)
-        for path in fresh.iterdir():
+        for path in fresh.rglob("*.*"):
             path.chmod(0o644)  # safetensors leaves its file to its owner alone
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         for stale in (FILE_NAME, *FILE_NAMES.values(), "predictions.csv"):
             (folder / stale).unlink(missing_ok=True)
         if not config.run.keep_checkpoints:

@@ -3,12 +3,12 @@
 import logging
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from ..inference import MAX_SECONDS, infer
-from ..metrics import classification, regression
+from ..data.targets import known, labels_of
+from ..inference import MAX_SECONDS, Inference, infer, own_model
+from .tasks import metric_name, point_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,17 @@ class LogLines(TrainerCallback):
         if state.is_world_process_zero and logs:
             shown = (f"{name} {value:.4g}" for name, value in logs.items() if isinstance(value, int | float))
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(shown))
+
+
+class OptimizerSteps(TrainerCallback):
+    """Tells the model how many steps the optimiser has made, for losses that change with them.
+
+    It is set, not counted, so a resumed run goes on with the right number.
+    """
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Called by the Trainer before a step."""
+        own_model(model).optimizer_step = state.global_step
 
 
 class SpeechTrainer(Trainer):
@@ -41,6 +52,7 @@ class SpeechTrainer(Trainer):
         self, *, max_seconds: float = MAX_SECONDS, channel: int | str = "mean", **arguments: Any
     ) -> None:  # the Trainer's own arguments, all of them by name
         super().__init__(**arguments)
+        self.add_callback(OptimizerSteps)
         if self.args.disable_tqdm:
             self.pop_callback(PrinterCallback)
             self.add_callback(LogLines)
@@ -59,19 +71,28 @@ class SpeechTrainer(Trainer):
             channel=self.channel,
             description="validating",
         )
-        numbers = point_numbers(self.model, outcome.logits, np.asarray(rows["labels"]))
+        numbers = validation_numbers(own_model(self.model), outcome, rows)
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
         return values
 
 
-def point_numbers(model: Any, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Loss and numbers of a task, without intervals: (N, C) logits and (N,) labels -> name -> value."""
-    loss = model.loss(torch.from_numpy(logits), torch.from_numpy(labels))
-    if model.config.problem_type == "regression":
-        values = {name: float(metric(labels, logits[:, 0], None)) for name, metric in regression.METRICS.items()}
-    else:
-        confusion = classification.confusion_matrix(labels, logits.argmax(-1), logits.shape[1])
-        values = {name: float(metric(confusion)) for name, metric in classification.METRICS.items()}
-    return {"loss": float(loss), **values}
+def validation_numbers(model: Any, outcome: Inference, rows: Any) -> dict[str, float]:
+    """Loss and numbers of every task, without intervals: name -> value, `<task>/<name>` where there are several.
+
+    Args:
+        model: the model.
+        outcome: what it says of the rows.
+        rows: with `labels`.
+    """
+    tasks = model.tasks
+    labels = labels_of(rows, [task.name for task in tasks])
+    tensors = {name: torch.from_numpy(values) for name, values in labels.items()}
+    values = {"loss": float(model.loss([torch.from_numpy(scores) for scores in outcome.scores or ()], tensors))}
+    for task in tasks:
+        there = known(labels[task.name])
+        if there.any():
+            found = point_numbers(task, labels[task.name][there], outcome.task_logits[task.name][there])
+            values |= {metric_name(tasks, task, name): value for name, value in found.items()}
+    return values

@@ -88,7 +88,11 @@ def test_a_table_of_names_can_be_typed_as_one_flag(scratch: Path) -> None:
 def test_values_have_the_kind_of_their_field(text: str, field: str, value: Any) -> None:
     config = make_config({**SCRATCH, **yaml.safe_load(text)})
     found = next(
-        (getattr(group, field) for group in (config.model, config.data, config.run) if hasattr(group, field)),
+        (
+            getattr(group, field)
+            for group in (config.model, config.head, config.data, config.run)
+            if hasattr(group, field)
+        ),
         config.training.get(field),
     )
     assert found == value and type(found) is type(value)

@@ -15,6 +15,7 @@ import yaml
 from datasets import Audio, Dataset
 
 from hf_speech.data.audit import audit
+from hf_speech.data.several import TargetRule
 from hf_speech.errors import InputError
 from hf_speech.training.arguments import DataArguments, make_config
 from hf_speech.training.rows import RunRows, item_ids, read_rows
@@ -47,7 +48,8 @@ def by_speaker(number: int, row: dict[str, str]) -> dict[str, Any]:
 
 def read(dataset: Path | str, target: str = "emotion", **fields: Any) -> RunRows:
     arguments = DataArguments(dataset=str(dataset), target=target, **fields)
-    return read_rows(arguments, regression=target == "age", min_seconds=0.025)
+    kind = "regression" if target == "age" else "single_label_classification"
+    return read_rows(arguments, {target: TargetRule(kind=kind)}, min_seconds=0.025)
 
 
 @pytest.mark.parametrize("target", ["emotion", "gender", "age"])
@@ -86,7 +88,7 @@ def test_what_is_asked_for_must_be_possible(table: Table, corpus: Path) -> None:
         read(path, "label", columns={"spoken_by": "speaker_id"}, speaker_independent=True)
     streamed = DataArguments(dataset=str(corpus), streaming=True, labels=["low", "high"], speaker_independent=True)
     with pytest.raises(InputError, match="speaker_independent can't be checked on a stream"):
-        read_rows(streamed, regression=False, min_seconds=0.025)
+        read_rows(streamed, {streamed.target: TargetRule(streamed.labels)}, min_seconds=0.025)
 
 
 def test_sessions_recordings_and_files_are_compared(table: Table) -> None:

@@ -72,7 +72,7 @@ def test_a_long_utterance_is_the_mean_of_its_pieces(
             assert found is not None
             wanted = np.average([piece[name] for piece in said], axis=0, weights=[len(piece) for piece in pieces])
             np.testing.assert_allclose(found[i], wanted, atol=1e-5)
-    assert np.ptp(outcome.logits, axis=0).min() > 0.1  # or anything would be near anything
+    assert np.ptp(outcome.logits, axis=0).min() > 0.03  # or anything would be near anything
 
 
 @pytest.mark.parametrize("batch_seconds", [0.1, 3.0, 60.0])

@@ -35,7 +35,7 @@ class Utterances(Dataset):
 
 def model() -> HfSpeechForSequenceClassification:
     torch.manual_seed(0)
-    config = tiny_config("wav2vec2", without_dropout(), pooling="mean+std", head="mlp", head_dropout=0.0)
+    config = tiny_config("wav2vec2", without_dropout(), pooling="mean+std", head="mlp", head_config={"dropout": 0.0})
     return lively(HfSpeechForSequenceClassification(config))
 
 

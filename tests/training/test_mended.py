@@ -13,13 +13,13 @@ import torch
 from transformers import (
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
-    Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
 )
 
 from hf_speech.inference import describe, infer
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
+from hf_speech.models.tasks import Task
 from hf_speech.testing import tiny_backbone_config
 
 from ..models.tiny import lively, tiny_config
@@ -142,8 +142,9 @@ def test_a_broken_feature_extractor_is_named(corpus: Path, tmp_path: Path, capsy
 
 
 def test_scores_of_a_multi_label_classifier_stand_alone() -> None:
-    config = Wav2Vec2Config(problem_type="multi_label_classification", num_labels=3)
-    said = describe(np.array([0.0, math.log(3), -math.log(3)]), config)
+    task = Task("label", ("a", "b", "c"), loss="binary_cross_entropy")
+    said = describe(np.array([0.0, math.log(3), -math.log(3)]), task)
+    assert said["labels"] == ["b"]
     assert list(said["scores"].values()) == pytest.approx([0.5, 0.75, 0.25])
 
 

@@ -1,0 +1,99 @@
+"""LoRA: low-rank updates of an encoder's attention are trained in place of its weights, by the library peft.
+
+Hu et al., "LoRA", ICLR 2022. Heads, pooling and all else that is new is trained whole, and saved with the adapter.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, one_line, unknown_name
+from ..models.configuration import HfSpeechConfig
+from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+FOLDER = "adapter"  # beside the merged model
+# Queries and values, the choice of the paper (section 4.2), by the names that they have in transformers' encoders.
+TARGETS = ("q_proj", "v_proj", "linear_q", "linear_v")
+# What `lora` may set; the rest follows from the model.
+_OURS = {"task_type", "peft_type", "auto_mapping", "inference_mode", "revision", "base_model_name_or_path"}
+
+
+def add_lora(
+    model: HfSpeechPreTrainedModel, settings: Mapping[str, Any] | None = None, *, backbone: str | None = None
+) -> "PeftModel":
+    """Freezes an encoder and gives it low-rank updates; all other parts go on being trained.
+
+    Args:
+        model: a model on an SSL encoder of transformers; it is changed.
+        settings: fields of peft's `LoraConfig`: r, lora_alpha, lora_dropout, target_modules ...
+        backbone: Hub name or folder that the encoder came from, for whoever loads the adapter.
+
+    Raises:
+        InputError: peft is not installed, an unknown or impossible setting, or an encoder without attention.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("LoRA needs peft, which is not installed: pip install 'hf_speech[lora]'") from error
+    given = dict(settings or {})
+    valid = {field.name for field in dataclasses.fields(LoraConfig)} - _OURS
+    for name in given:
+        if name not in valid:
+            raise unknown_name(name, valid, "field of lora")
+    linear = {name.rpartition(".")[2] for name, _ in model.encoder.backbone.named_modules()}
+    targets = [name for name in TARGETS if name in linear]
+    if not targets and "target_modules" not in given:
+        kind = model.config.backbone_config.model_type
+        raise InputError(f"lora: a {kind} has no attention to adapt; leave lora out, or name target_modules")
+    values = {"target_modules": targets, "modules_to_save": _new_parts(model), **given}
+    try:
+        return get_peft_model(model, LoraConfig(base_model_name_or_path=backbone, **values))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {one_line(error)}; mend its fields") from error
+
+
+def _new_parts(model: HfSpeechPreTrainedModel) -> list[str]:
+    """Names of the parts that no checkpoint has: whatever has parameters beside the encoder's backbone."""
+    base = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    candidates = {f"{base}{name}": getattr(model.base_model, name) for name in ("neck", "pooling", "projection")}
+    candidates[f"{base}frame_encoder.layer_mix"] = getattr(model.encoder, "layer_mix", None)
+    candidates |= {f"heads.{i}": head for i, head in enumerate(getattr(model, "heads", ()))}
+    return [name for name, part in candidates.items() if part is not None and any(True for _ in part.parameters())]
+
+
+def save_adapted(model: Any, folder: Path) -> HfSpeechForSequenceClassification:
+    """Writes the adapter as peft does, into a folder of its own, and gives the model with the updates merged in.
+
+    Args:
+        model: what `add_lora` gave.
+        folder: the finished model's; the adapter goes into `adapter/` in it.
+    """
+    model.save_pretrained(str(folder / FOLDER))
+    return model.merge_and_unload()
+
+
+def load_lora(folder: str | Path, backbone: str | None = None) -> "PeftModel":
+    """The adapter of a finished folder on the encoder that it was trained on, not merged: to train on, or to switch.
+
+    Args:
+        folder: the finished model's, with `config.json` and `adapter/`.
+        backbone: Hub name or folder of the encoder; None: the one it was trained on.
+
+    Raises:
+        InputError: there is no adapter, or no such encoder.
+    """
+    from peft import PeftConfig, PeftModel
+
+    place = Path(folder) / FOLDER
+    if not (place / "adapter_config.json").is_file():
+        raise InputError(f"{place}: no adapter here; give the folder of a model that was trained with lora")
+    name = backbone or PeftConfig.from_pretrained(str(place)).base_model_name_or_path
+    if not name:
+        raise InputError(f"{place}: does not say which encoder it belongs to; give its Hub name or folder as backbone")
+    model = HfSpeechForSequenceClassification(HfSpeechConfig.from_pretrained(str(folder)))
+    model.encoder.load_pretrained(name)
+    return PeftModel.from_pretrained(model, str(place), is_trainable=True)
