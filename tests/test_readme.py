@@ -10,7 +10,7 @@ import yaml
 from hf_speech.cli import _parser, _take_fields
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.fields import parse_flags
-from hf_speech.training.arguments import make_config
+from hf_speech.training.arguments import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_commands_parse(command):
         assert options.config_name in [None, *(config.name for config in kind.BUILDER_CONFIGS)]
         fit_options(kind, parse_flags(fields))
     elif fields:
-        make_config({"backbone": "x", **parse_flags(fields)})
+        read_config(None, {"backbone": "x", **parse_flags(fields)})
 
 
 def test_the_configurations_are_those_in_the_repository():

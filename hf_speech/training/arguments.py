@@ -175,15 +175,18 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
 
     Args:
         path: a YAML file of fields; None: flags only. Its field `base` names another file, relative to it, whose
-            fields hold where it does not give them itself.
+            fields hold where it does not give them itself; a part that it names anew loses the options it had there.
         overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table.
 
     Raises:
         InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
     """
+    from ..models.presets import merged
+
     values = {} if path is None else _read_yaml(Path(path))
     if path is not None and "base" in values:
-        values = {**_read_yaml(Path(path).parent / str(values.pop("base"))), **values}
+        base = _read_yaml(Path(path).parent / str(values.pop("base")))
+        values = merged(base, values)
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
     for name, value in (overrides or {}).items():
         table, _, key = name.partition(".")

@@ -1,0 +1,200 @@
+"""Speaker verification from scratch on a CPU: our recipe against SpeechBrain's ECAPA-TDNN, on unheard speakers.
+
+    python -m benchmarks.speakers                    # three seeds each, and all speakers: three quarters of an hour
+    python -m benchmarks.speakers --seeds 1 --only ours
+
+Test speakers are those with crc32(speaker) % 3 == 0; their trials are all target pairs, and all non-target pairs within
+a corpus and a gender. Ours is `hf-speech train model_cards/ecapa-small/train.yaml` on the other speakers. The baseline
+is SpeechBrain's network of the same size and features with additive angular margin (0.2, scale 30), Adam, one cycle to
+a learning rate of 2e-3, 30 epochs of batches of 32 random crops of 2 s, nothing else. Both embed whole utterances and
+are scored by cosine. The last run trains ours on all speakers and scores the pack's own trials: what it has heard.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hf_speech.audio import read_audio
+from hf_speech.data.problems import Problems
+from hf_speech.files import replacing
+from hf_speech.metrics import verification_numbers
+from hf_speech.models.margins import additive_angular_margin
+from hf_speech.results import Results, run_facts
+from hf_speech.verification.trials import read_trials
+
+from .limits import hold
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEECH = ROOT.parent / "shared" / "data" / "speech"
+RECIPE = ROOT / "model_cards" / "ecapa-small" / "train.yaml"
+OUTPUT = ROOT / "benchmarks" / "results" / "speakers.json"
+SEEDS = (1, 2, 3)
+# Relative to the baseline; seconds of one training; EER on speakers that were heard.
+LIMITS = {"EER / baseline": 0.9, "training, s": 300, "EER, all speakers": 0.01}
+
+Row = dict[str, str]
+Embed = Callable[[Sequence[np.ndarray]], Tensor]
+
+
+def rows_of(folder: Path) -> list[Row]:
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def is_test(row: Row) -> bool:
+    return zlib.crc32(row["speaker"].encode()) % 3 == 0
+
+
+def trials_of(rows: Sequence[Row]) -> list[tuple[int, Row, Row]]:
+    """All pairs of one speaker, and all pairs of two of one corpus and gender: (1 or 0, left, right)."""
+    trials = []
+    for left, right in itertools.combinations(rows, 2):
+        same = left["speaker"] == right["speaker"]
+        if same or (left["corpus"], left["gender"]) == (right["corpus"], right["gender"]):
+            trials.append((int(same), left, right))
+    return trials
+
+
+def score(embed: Embed, folder: Path, trials: Sequence[tuple[int, Row, Row]]) -> dict[str, Any]:
+    """EER and minDCF of trials, with intervals by speaker."""
+    paths = sorted({row["path"] for _, *pair in trials for row in pair})
+    vectors = nn.functional.normalize(embed([read_audio(str(folder / path)) for path in paths]), dim=1)
+    place = {path: i for i, path in enumerate(paths)}
+    sides = [[place[row[side]["path"]] for row in trials] for side in (1, 2)]  # type: ignore[index]
+    scores = (vectors[sides[0]] * vectors[sides[1]]).sum(1).numpy()
+    labels = [label for label, *_ in trials]
+    speakers = tuple([trial[side]["speaker"] for trial in trials] for side in (1, 2))
+    numbers = verification_numbers(labels, scores, speakers)  # type: ignore[arg-type]
+    counts = {"targets": sum(labels), "non_targets": len(labels) - sum(labels)}
+    return {number["name"]: {key: number[key] for key in ("value", "low", "high")} for number in numbers} | counts
+
+
+def ours(rows: Sequence[Row], folder: Path, seed: int, output: Path) -> tuple[Embed, dict[str, Any]]:
+    """Our recipe, by the command that a user types; the rows are given as a table of their own."""
+    from hf_speech.inference import load_model
+
+    output.mkdir(parents=True)
+    table = output / "rows.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "path": str(folder / row["path"])} for row in rows)
+    command = ["-m", "hf_speech.cli", "train", str(RECIPE), "--dataset", str(table), "--seed", str(seed)]
+    subprocess.run([sys.executable, *command, "--output-dir", str(output / "model")], check=True)
+    model, _ = load_model(output / "model")
+    results = Results.read(output / "model")
+    return model.embed, {"train_seconds": results.run["train_seconds"], "steps": results.run["steps"]}
+
+
+class Baseline(nn.Module):
+    """SpeechBrain's features, network and cosine classifier."""
+
+    def __init__(self, speakers: int) -> None:
+        super().__init__()
+        from speechbrain.lobes.features import Fbank
+        from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+        from speechbrain.processing.features import InputNormalization
+
+        self.features, self.normalise = Fbank(n_mels=80), InputNormalization(norm_type="sentence", std_norm=False)
+        self.network = ECAPA_TDNN(80, lin_neurons=192, channels=[256, 256, 256, 256, 768])
+        self.centres = nn.Parameter(nn.init.xavier_uniform_(torch.empty(speakers, 192)))
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, samples) -> (B, 192)."""
+        features = self.normalise(self.features(waveforms), torch.ones(len(waveforms)))
+        return self.network(features).squeeze(1)
+
+    def loss(self, waveforms: Tensor, labels: Tensor) -> Tensor:
+        """Additive angular margin 0.2, scale 30."""
+        cosines = nn.functional.normalize(self(waveforms)) @ nn.functional.normalize(self.centres).T
+        return nn.functional.cross_entropy(additive_angular_margin(30 * cosines, labels, 30, 0.2, False), labels)
+
+    @torch.inference_mode()
+    def embed(self, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """Whole utterances, one at a time: (N, 192)."""
+        self.eval()
+        return torch.cat([self(torch.from_numpy(waveform)[None]) for waveform in waveforms])
+
+
+def baseline(rows: Sequence[Row], folder: Path, seed: int, output: Path) -> tuple[Embed, dict[str, Any]]:
+    """The baseline recipe: Adam, one cycle, 30 epochs of batches of 32 random crops of 2 s."""
+    torch.manual_seed(seed)
+    speakers = sorted({row["speaker"] for row in rows})
+    labels = torch.tensor([speakers.index(row["speaker"]) for row in rows])
+    waveforms = [torch.from_numpy(read_audio(str(folder / row["path"]))) for row in rows]
+    model, started = Baseline(len(speakers)).train(), time.monotonic()
+    optimizer = torch.optim.Adam(model.parameters())
+    steps = 30 * (len(rows) // 32)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    for _ in range(30):
+        order = torch.randperm(len(rows))
+        for batch in order.split(32)[: len(rows) // 32]:
+            loss = model.loss(torch.stack([crop(waveforms[i], 32_000) for i in batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.embed, {"train_seconds": round(time.monotonic() - started, 1), "steps": steps}
+
+
+def crop(waveform: Tensor, samples: int) -> Tensor:
+    """A random piece; a shorter recording is repeated first."""
+    repeated = waveform.repeat(-(-samples // len(waveform)))
+    start = int(torch.randint(0, len(repeated) - samples + 1, ()))
+    return repeated[start : start + samples]
+
+
+def own_trials(folder: Path, rows: Sequence[Row]) -> list[tuple[int, Row, Row]]:
+    """The pack's own trials, of speakers that all were trained on."""
+    by_path = {row["path"]: row for row in rows}
+    table = read_trials(folder / "trials.txt", Problems("raise")).to_pylist()
+    return [(int(t["label"]), *(by_path[f"{t[side]}.flac"] for side in ("left", "right"))) for t in table]  # type: ignore[misc]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with speaker/ (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--only", choices=("ours", "baseline", "all"), help="one part; nothing is written then")
+    options = parser.parse_args()
+    folder = options.speech / "speaker"
+    rows = rows_of(folder)
+    train, test = [row for row in rows if not is_test(row)], [row for row in rows if is_test(row)]
+    plan = [(name, seed) for seed in options.seeds for name in ("baseline", "ours")] + [("all", options.seeds[0])]
+    runs = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, seed in plan:
+            if options.only not in (None, name):
+                continue
+            recipe, learnt = baseline if name == "baseline" else ours, rows if name == "all" else train
+            embed, facts = recipe(learnt, folder, seed, Path(temporary) / f"{name}-{seed}")
+            measured = score(embed, folder, own_trials(folder, rows) if name == "all" else trials_of(test))
+            runs.append({"run": name, "seed": seed, **facts, **measured})
+            print(json.dumps(runs[-1]), flush=True)
+    if options.only:
+        return
+    eers = {name: [run["eer"]["value"] for run in runs if run["run"] == name] for name in ("baseline", "ours", "all")}
+    means = {name: float(np.mean(values)) for name, values in eers.items()}
+    content = {"runs": runs, "mean_eer": means, "recipe": RECIPE.read_text(encoding="utf-8"), "run": run_facts(None)}
+    with replacing(OUTPUT) as temporary_file:
+        temporary_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    slowest = max(run["train_seconds"] for run in runs if run["run"] != "baseline")
+    figures = {"EER / baseline": means["ours"] / means["baseline"], "training, s": slowest}
+    hold({**figures, "EER, all speakers": means["all"]}, LIMITS)
+
+
+if __name__ == "__main__":
+    main()
