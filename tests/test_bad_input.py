@@ -187,12 +187,12 @@ def test_evaluations_are_not_replaced_unasked(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--pooling", "menu"), ("unknown pooling 'menu'", "'mean'", "first, last, max, mean, mean+std")),
-        (("--head", "deep"), ("unknown head 'deep'", "batchnorm, linear, mlp, projector")),
+        (("--pooling", "menu"), ("unknown pooling 'menu'", "'mean'", "double-multi-head, first, ", "last, max, mean, mean+std")),
+        (("--head", "deep"), ("unknown head 'deep'", "batchnorm, cosine, distribution, linear")),
         (("--layer", "top"), ("unknown layer 'top'", "last, weighted_sum, or a number from 1")),
         (("--layer", 13), ("layer 13 does not exist", "1 to 2")),
         (("--layer", "weighted_sum", "--layerdrop", 0.1), ("layerdrop must be 0",)),
-        (("--loss", "hinge"), ("unknown loss 'hinge'", "cross_entropy, l1, mse")),
+        (("--loss", "hinge"), ("unknown loss 'hinge'", "cross_entropy, focal, ", "l1, ", "mse")),
         (("--freeze", "all"), ("freeze: unknown value 'all'", "backbone, cnn, none")),
         (("--freeze-layers", 3), ("can't freeze 3 layers", "has 2")),
         (("--class-weights", "even"), ("unknown class_weights 'even'", "balanced", "a factor a class")),
