@@ -3,7 +3,7 @@
 import importlib
 import time
 
-SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "real_speech")
+SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa", "real_speech", "speakers")
 
 
 def main() -> None:
