@@ -7,6 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .backbones import OWN_BACKBONES
+from .presets import merged
 from .registry import InputError, unknown_name
 from .tasks import Task, make_task
 
@@ -35,7 +36,7 @@ class HfSpeechConfig(PreTrainedConfig):
             transformer layer, counted from 1, before any final norm. "weighted_sum": a learned convex combination of
             the encoder's input and all layers' outputs (Yang et al., "SUPERB", Interspeech 2021, section 2). Our own
             networks have "last" only.
-        neck: name of what stands between the frames and the pooling ("none", "relu", "transformer").
+        neck: name of what stands between the frames and the pooling ("none", "relu", "transformer", "tdnn").
         neck_config: its options.
         pooling: name of a pooling ("mean", "mean+std", "attentive", "double-multi-head" ...), see `POOLINGS`.
         pooling_config: its options.
@@ -52,7 +53,8 @@ class HfSpeechConfig(PreTrainedConfig):
         target_std: standard deviation of the same; the loss is taken on (value - mean) / std.
         ordered: whether the classes stand in an order, from low to high: metrics then say how far off.
         tasks: several heads over one backbone, {name: {labels, loss, head, weight ...}} with the fields of `Task`; the
-            fields above, from `head` on, then hold where a task does not give its own. None: one head.
+            fields above, from `head` on, then hold where a task does not give its own. None: one head. It is kept as a
+            list of such tables with their `name`, as JSON keeps no order of names.
         layerdrop: probability that an encoder layer is skipped in training (Fan et al., ICLR 2020). 0 by default,
             whatever the checkpoint says: a skipped layer leaves parameters without gradients, which stops DDP.
         sampling_rate: samples per second of the waveforms that the model takes.
@@ -99,7 +101,7 @@ class HfSpeechConfig(PreTrainedConfig):
     target_mean: float | int = 0.0
     target_std: float | int = 1.0
     ordered: bool = False
-    tasks: dict | None = None
+    tasks: dict | list | None = None
     layerdrop: float | int = 0.0
     sampling_rate: int = 16_000
     do_normalize: bool | None = None
@@ -110,6 +112,8 @@ class HfSpeechConfig(PreTrainedConfig):
         self._make_backbone()
         for part in ("neck", "pooling", "projection", "head", "loss"):
             setattr(self, f"{part}_config", dict(getattr(self, f"{part}_config") or {}))
+        if isinstance(self.tasks, dict):
+            self.tasks = [{"name": name, **(table or {})} for name, table in self.tasks.items()]
         if self.tasks:
             first = next(iter(self.task_list()))
             self.id2label = dict(enumerate(first.labels))
@@ -158,7 +162,8 @@ class HfSpeechConfig(PreTrainedConfig):
             return [make_task(self.target or "label", own)]
         for name in ("problem_type", "class_weights", "class_counts"):
             own.pop(name)  # these can't hold for several
-        return [make_task(name, {**own, **values}) for name, values in self.tasks.items()]
+        tables: list[dict[str, Any]] = [dict(table) for table in self.tasks]
+        return [make_task(table.pop("name"), merged(own, table)) for table in tables]
 
     @property
     def depth(self) -> int:

@@ -1,8 +1,9 @@
 """Weights of SpeechBrain's ECAPA-TDNN and x-vector -> options and weights of our parts: new names, the same numbers.
 
 For an utterance alone our network, pooling and projection give what SpeechBrain's do. In a padded batch ours stay the
-same, and SpeechBrain's differ: it reflects at the end of the batch, not of the utterance. Its x-vector pools otherwise:
-the deviation is divided by N - 1, 1e-5 is added to it, and the mean gets random noise of 1e-5 to 9e-5 at each call.
+same, and SpeechBrain's differ: it reflects at the end of the batch, not of the utterance. Its x-vector adds 1e-5 to the
+deviations, and noise of 1e-5 to 9e-5, drawn anew at each call, to the means. Ours has no noise; the 1e-5 and the mean
+of the noise, 5e-5, are in the bias of its projection.
 """
 
 import re
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from .pooling import TORCH_STD
 from .registry import InputError
 
 State = Mapping[str, Tensor]
@@ -46,8 +48,12 @@ _XVECTOR: tuple[Renaming, ...] = (
     (r"^blocks\.(\d+)\.norm\.", lambda found: f"network.layers.{int(found[1]) // 3}.norm."),
     (r"^blocks\.\d+\.w\.", "projection.linear."),
 )
+_XVECTOR_HAS = ("projection.linear.weight", "projection.linear.bias")
 # Affine maps that are written there as convolutions of one tap.
 _AFFINE = re.compile(r"(squeeze|excite|hidden|score|linear)\.weight$")
+# The convolutions whose dilations are options here.
+_DILATED = re.compile(r"blocks\.\d+\.conv(\.conv)?|blocks\.\d+\.res2net_block\.blocks\.0\.conv\.conv|mfa\.conv\.conv")
+_ADDED = (5e-5, 1e-5)  # to the means and to the deviations, see above
 _SCALE = re.compile(r"blocks\.0\.scales\.layers\.\d+\.conv\.weight")
 
 
@@ -125,20 +131,48 @@ def xvector_parts(state: State, *, dilations: Sequence[int] | None = None, activ
     Raises:
         InputError: it is no such state dict.
     """
-    states = _split(state, "blocks.0.conv.weight", _XVECTOR, "Xvector", ["projection.linear.weight"])
+    states = _split(state, "blocks.0.conv.weight", _XVECTOR, "Xvector", _XVECTOR_HAS)
     network = states["network"]
     convs = [network[f"layers.{i}.conv.weight"] for i in range(sum(name.endswith("conv.weight") for name in network))]
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "network": {
             "channels": [conv.shape[0] for conv in convs],
             "kernel_sizes": [conv.shape[2] for conv in convs],
             "dilations": list(dilations or [1, 2, 3, *[1] * len(convs)][: len(convs)]),
             "activation": activation,
         },
-        "pooling": {},
+        "pooling": dict(TORCH_STD),
         "projection": {"size": states["projection"]["linear.weight"].shape[0]},
     }
+    weight, bias = states["projection"]["linear.weight"], states["projection"]["linear.bias"]
+    of_means, of_deviations = weight.chunk(2, dim=1)
+    states["projection"]["linear.bias"] = bias + _ADDED[0] * of_means.sum(1) + _ADDED[1] * of_deviations.sum(1)
     return Parts(convs[0].shape[1], options, states)
+
+
+def told_by(module: nn.Module) -> dict[str, Any]:
+    """What no shape in a loaded module tells, but the module itself: keywords of `ecapa_parts` or `xvector_parts`.
+
+    Raises:
+        InputError: its activations are none that ours has.
+    """
+    parts = dict(module.named_modules())
+    dilated = {
+        name: part.dilation[0]
+        for name, part in parts.items()
+        if isinstance(part, nn.Conv1d) and _DILATED.fullmatch(name)
+    }
+    if not dilated:
+        return {}  # it is something else, which its weights will show
+    found = {type(part) for name, part in parts.items() if name.endswith(".activation")}
+    valid: dict[type[nn.Module], dict[str, Any]] = {nn.ReLU: {}}
+    if "blocks.0.conv" in dilated:  # an x-vector: the activation stands behind the convolution, in the same list
+        found = {type(parts[f"blocks.{int(name.split('.')[1]) + 1}"]) for name in dilated}
+        valid = {nn.ReLU: {"activation": "relu"}, nn.LeakyReLU: {"activation": "leaky-relu"}}
+    if len(found) != 1 or not found <= valid.keys():
+        names, known = (", ".join(sorted(kind.__name__ for kind in kinds)) or "none" for kinds in (found, valid))
+        raise InputError(f"{type(module).__name__} has the activations: {names}; ours of its kind has one of: {known}")
+    return {"dilations": list(dilated.values()), **valid[found.pop()]}
 
 
 def _split(

@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 
 from .conversion_fairseq import wav2vec2_config_of
 from .conversion_wav2vec import wav2vec_options, wav2vec_weights
+from .pooling import TORCH_STD
 from .registry import InputError, lookup
 from .state_dicts import Names, rename_weights, stack_of, state_of
 from .vgg import halved
@@ -45,7 +46,7 @@ _DMHA: Names = (
     (r"fc1" + _AFFINE, r"projection:hidden.\1"),
     (r"fc2" + _AFFINE, r"projection:linear.\1"),
     (r"b2\.(\w+)", r"projection:norm.\1"),
-    (r"preLayer" + _AFFINE, r"before_head:\1"),
+    (r"preLayer" + _AFFINE, r"head:affine.\1"),
     (r"predictionLayer\.W", "head:weight"),
 )
 _FT_SER: Names = (
@@ -104,13 +105,9 @@ def dmha_system(checkpoint: Checkpoint) -> System:
     """A speaker or age classifier with double multi-head attention, or with one of its simpler poolings.
 
     The queries are scaled: where the paper divides a score by sqrt(d), as we do, the code divides by the root of the
-    number of heads in the first attention, and by nothing in the second. Embeddings are then the same, but
-
-    - with the residual front end: there, frames are averaged over time before the attention; ours keeps them;
-    - with statistics pooling: its deviation is divided by N - 1, ours by N.
-
-    An affine map stands between the embedding and the classes' centres there: "before_head" (weight, bias). Cosines
-    with the weights of "head" are the original's where it is applied to the embedding first.
+    number of heads in the first attention, and by nothing in the second. Embeddings are then the same, but with the
+    residual front end: there, frames are averaged over time before the attention; ours keeps them. So are the scores:
+    the affine map between the embedding and the classes' centres is the head's `affine`.
 
     Args:
         checkpoint: as read from the file; its `settings` may be missing: 80 bands, scale 30 and margin 0.4 are assumed.
@@ -122,7 +119,7 @@ def dmha_system(checkpoint: Checkpoint) -> System:
     _need(states, "dmha", "network", "projection:hidden.weight", "projection:linear.weight", "head:weight")
     given = checkpoint.get("settings")
     given = vars(given) if isinstance(given, argparse.Namespace) else dict(given or {})
-    states["head"] = {"weight": states["head"]["weight"].T.contiguous()}
+    states["head"]["weight"] = states["head"]["weight"].T.contiguous()
     backbone, width = _dmha_network(states)
     size, pooled = states["projection"]["hidden.weight"].shape
     settings = {
@@ -131,7 +128,10 @@ def dmha_system(checkpoint: Checkpoint) -> System:
         "projection": "dmha",
         "projection_config": {"size": size, "as_in": "code"},
         "head": "cosine",
-        "head_config": {"scale": float(given.get("scalingFactor", 30.0))},
+        "head_config": {
+            "scale": float(given.get("scalingFactor", 30.0)),
+            "affine": "affine.weight" in states["head"],
+        },
         "loss": "am_softmax",
         "loss_config": {
             "margin": float(given.get("marginFactor", 0.4)),
@@ -207,8 +207,7 @@ def few_samples_system(checkpoint: Checkpoint, *, pooling: str = "mean") -> Syst
 def aishell4_system(checkpoint: Checkpoint) -> System:
     """A meeting's speaker classifier of aishell4-sid, baseline (mean) or transfer (mean and deviation).
 
-    The deviation is divided by N - 1 there, by N here: 1 % more at 50 frames. Waveforms are not normalised there,
-    although its encoder was trained so; the settings say the same.
+    Waveforms are not normalised there, although its encoder was trained so; the settings say the same.
 
     Raises:
         InputError: it is something else.
@@ -219,9 +218,11 @@ def aishell4_system(checkpoint: Checkpoint) -> System:
     backbone = _encoder_config(states)
     first = head.get("hidden.weight", head["classifier.weight"])
     default = "mean" if first.shape[1] == backbone.hidden_size else "mean+std"
+    pooling = str(given.get("pooling_method", default))
     settings = {
         "backbone_config": backbone,
-        "pooling": str(given.get("pooling_method", default)),
+        "pooling": pooling,
+        "pooling_config": dict(TORCH_STD) if pooling == "mean+std" else {},
         "do_normalize": False,
         "loss": "cross_entropy",
         "num_labels": len(head["classifier.bias"]),
@@ -291,7 +292,7 @@ def _dmha_pooling(
             f"dmha: frames of {width} dimensions don't give pooled vectors of {pooled}; is it another network?"
         )
     if not own:
-        return {"pooling": "mean+std"}
+        return {"pooling": "mean+std", "pooling_config": dict(TORCH_STD)}
     if "query" in own:
         states["pooling"] = {"queries": own["query"].T * width**0.5}
         return {"pooling": "self-attention"}

@@ -176,6 +176,8 @@ class CosineHead(Head):
         num_labels: classes.
         scale: factor on the cosines.
         sub_centers: centres a class.
+        affine: whether an affine map stands before the cosines, as in double multi-head attention (India et al.,
+            2007.13199, section 3); the embedding is what goes into it.
 
     Shape:
         (B, input_size) -> (B, num_labels), from -scale to scale
@@ -183,13 +185,18 @@ class CosineHead(Head):
 
     problem_types = (SINGLE_LABEL,)
 
-    def __init__(self, input_size: int, num_labels: int, *, scale: float = 30.0, sub_centers: int = 1) -> None:
+    def __init__(
+        self, input_size: int, num_labels: int, *, scale: float = 30.0, sub_centers: int = 1, affine: bool = False
+    ) -> None:
         super().__init__(input_size, num_labels)
         _check_size(sub_centers, "head 'cosine': sub_centers")
         if not (_is_number(scale) and 0 < scale < inf):
             raise InputError(f"head 'cosine': scale is {scale!r}; give a number above 0")
+        if not isinstance(affine, bool):
+            raise InputError(f"head 'cosine': affine is {affine!r}; give true or false")
         self.scale = float(scale)
         self.sub_centers = sub_centers
+        self.affine = nn.Linear(input_size, input_size) if affine else None
         self.weight = nn.Parameter(torch.empty(num_labels * sub_centers, input_size))  # a class's centres in a row
         self.reset_parameters()
 
@@ -199,6 +206,8 @@ class CosineHead(Head):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """See the class."""
+        if self.affine is not None:
+            vectors = self.affine(vectors)
         with torch.autocast(device_type=vectors.device.type, enabled=False):
             cosines = F.linear(_unit(vectors.float()), _unit(self.weight.float()))
         if self.sub_centers > 1:

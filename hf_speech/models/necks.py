@@ -1,8 +1,10 @@
-"""Between the encoder's frames and the pooling: nothing, a ReLU, or a small Transformer.
+"""Between the encoder's frames and the pooling: nothing, a ReLU, a small Transformer, or time-delay layers.
 
 A neck takes the frames with their mask and gives frames with theirs. A mask of None says that nothing is padded; None
 comes out again.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from .frames import Count, conv_frames, hop, receptive_field
 from .masking import length_mask
 from .positions import sinusoids
 from .registry import InputError
+from .tdnn import check_size
 
 KERNELS, STRIDES = (3, 3), (2, 2)  # of the Transformer's two convolutions
 
@@ -181,4 +184,83 @@ class TransformerNeck(nn.Module):
         return self.projection(values.transpose(1, 2).flatten(2))
 
 
-NECKS = {"none": NoNeck, "relu": ReluNeck, "transformer": TransformerNeck}
+class TDNNNeck(nn.Module):
+    """A linear layer, then convolutions over time, each with a ReLU: the frame level of an x-vector on an SSL encoder.
+
+    Snyder et al., "X-vectors", ICASSP 2018, table 1, as SUPERB (Yang et al., Interspeech 2021) and transformers'
+    `Wav2Vec2ForXVector` have it: without norms, and without padding, so that each frame that comes out has seen a whole
+    field of frames that went in, 15 of them by default. An utterance of fewer is followed by zeros up to one field, so
+    that one frame comes out.
+
+    Args:
+        input_size: D.
+        sizes: dimensions behind each convolution; the linear layer has those of the first.
+        kernel_sizes: taps of each.
+        dilations: frames from one tap to the next, of each.
+
+    Attributes:
+        output_size: dimensions of the frames that come out.
+        field: frames that a frame that comes out has seen.
+
+    Shape:
+        frames (B, F, D), frame_mask (B, F) bool or None -> (B, F', sizes[-1]), (B, F') bool or None;
+        F' = count(F) = max(F, field) - field + 1
+
+    Raises:
+        InputError: lists of unequal length, or a number that can't be.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        sizes: Sequence[int] = (512, 512, 512, 512, 1500),
+        kernel_sizes: Sequence[int] = (5, 3, 3, 1, 1),
+        dilations: Sequence[int] = (1, 2, 3, 1, 1),
+    ) -> None:
+        super().__init__()
+        for name, values in (("sizes", sizes), ("kernel_sizes", kernel_sizes), ("dilations", dilations)):
+            if not isinstance(values, list | tuple) or len(values) != len(sizes) or not values:
+                raise InputError(f"neck 'tdnn': {name} is {values!r}; give a list with one number a convolution")
+            for value in values:
+                check_size("neck 'tdnn'", name, value)
+        self.field = 1 + sum((kernel - 1) * step for kernel, step in zip(kernel_sizes, dilations, strict=True))
+        self.output_size = sizes[-1]
+        self.projection = nn.Linear(input_size, sizes[0])
+        self.layers = nn.ModuleList(
+            nn.Conv1d(before, after, kernel, dilation=step)
+            for before, after, kernel, step in zip((sizes[0], *sizes), sizes, kernel_sizes, dilations, strict=False)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights that keep the variance: Glorot & Bengio (AISTATS 2010); behind a ReLU He et al. (ICCV 2015)."""
+        init.xavier_uniform_(self.projection.weight)
+        init.zeros_(self.projection.bias)
+        for layer in self.layers:
+            init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            init.zeros_(layer.bias)
+
+    def count(self, frames: Count) -> Count:
+        """Frames that come out for so many that go in, 1 or more."""
+        least = max(frames, self.field) if isinstance(frames, int) else frames.clamp(min=self.field)
+        return least - (self.field - 1)
+
+    def centre(self, frame: int) -> int:
+        """See `NoNeck`."""
+        return self.field // 2 + frame
+
+    def forward(self, frames: Tensor, frame_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """See the class."""
+        if frame_mask is not None:
+            frames = frames.masked_fill(~frame_mask[..., None], 0.0)
+        frames = F.pad(frames, (0, 0, 0, max(self.field - frames.shape[1], 0)))
+        values = self.projection(frames).transpose(1, 2)
+        for layer in self.layers:
+            values = F.relu(layer(values))
+        if frame_mask is not None:
+            frame_mask = length_mask(self.count(frame_mask.sum(-1)), values.shape[2])
+        return values.transpose(1, 2), frame_mask
+
+
+NECKS = {"none": NoNeck, "relu": ReluNeck, "transformer": TransformerNeck, "tdnn": TDNNNeck}

@@ -16,6 +16,9 @@ from .pooled import Pooling
 from .registry import InputError
 
 EPS = 1e-7  # under the square root of a variance: keeps its gradient finite where all frames are equal
+# Options of "mean+std" for weights that were trained behind torch.std: a channel that is dead deviates by 1e-7, not by
+# the root of EPS, 3e-4.
+TORCH_STD = {"unbiased": True, "eps": 1e-14}
 
 
 class MeanPooling(Pooling):
@@ -37,12 +40,25 @@ class MeanStdPooling(Pooling):
     Snyder et al., "X-vectors", ICASSP 2018, section 2.1. The deviation is the population one (divided by N), so that a
     single frame gives (nearly) 0 and not NaN.
 
+    Args:
+        input_size: D.
+        unbiased: whether the squares are divided by N - 1, as torch.std does it; that of a single frame stays 0.
+        eps: added to the variance.
+
+    Raises:
+        InputError: an option of the wrong kind.
+
     Shape:
         frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, 2 * D)
     """
 
-    def __init__(self, input_size: int) -> None:
+    def __init__(self, input_size: int, *, unbiased: bool = False, eps: float = EPS) -> None:
         super().__init__(input_size)
+        if not isinstance(unbiased, bool):
+            raise InputError(f"pooling 'mean+std': unbiased is {unbiased!r}; give true or false")
+        if not (_is_number(eps) and 0 < eps < torch.inf):
+            raise InputError(f"pooling 'mean+std': eps is {eps!r}; give a number above 0, such as {EPS:g}")
+        self.unbiased, self.eps = unbiased, float(eps)
         self.output_size = 2 * input_size
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
@@ -51,7 +67,10 @@ class MeanStdPooling(Pooling):
         numbers = frames.float().masked_fill(~frame_mask[..., None], 0.0)
         mean = masked_mean(numbers, frame_mask)
         variance = masked_mean((numbers - mean[:, None]).square(), frame_mask)
-        return torch.cat([mean, (variance + EPS).sqrt()], dim=-1).to(frames.dtype)
+        if self.unbiased:
+            count = frame_mask.sum(-1, keepdim=True)
+            variance = variance * (count / (count - 1).clamp(min=1))
+        return torch.cat([mean, (variance + self.eps).sqrt()], dim=-1).to(frames.dtype)
 
 
 class MaxPooling(Pooling):

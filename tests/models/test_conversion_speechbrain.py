@@ -12,6 +12,7 @@ from hf_speech.errors import InputError
 from hf_speech.models.attention_pooling import AttentivePooling
 from hf_speech.models.conversion_speechbrain import ecapa_parts, xvector_parts
 from hf_speech.models.ecapa import EcapaTDNN
+from hf_speech.models.pooling import MeanStdPooling
 from hf_speech.models.projections import PROJECTIONS
 from hf_speech.models.tdnn import XVectorTDNN
 
@@ -75,7 +76,8 @@ def test_the_xvector_gives_speechbrain_s_numbers(options: dict[str, Any]) -> Non
     parts = xvector_parts(stock.state_dict())
     network = XVectorTDNN(parts.input_size, **parts.options["network"]).eval()
     network.load_state_dict(parts.states["network"])
-    projection = PROJECTIONS["linear"](2 * network.output_size, **parts.options["projection"])
+    pooling = MeanStdPooling(network.output_size, **parts.options["pooling"])
+    projection = PROJECTIONS["linear"](pooling.output_size, **parts.options["projection"])
     projection.load_state_dict(parts.states["projection"])
     features = torch.randn(1, 150, BANDS)
     expected = outputs(stock, {"frames": stock.blocks[-3], "pooled": stock.blocks[-2]}, features)
@@ -83,8 +85,20 @@ def test_the_xvector_gives_speechbrain_s_numbers(options: dict[str, Any]) -> Non
     assert expected["frames"].std() > 0.3
     print(f"x-vector: {(found - expected['frames']).abs().max():.1e}")
     torch.testing.assert_close(found, expected["frames"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(projection(expected["pooled"]), expected["embedding"], atol=1e-4, rtol=0)
     assert parts.states["pooling"] == {}
+    pooled = pooling(found, torch.ones(1, 150, dtype=torch.bool))
+    # What theirs adds to it: noise of 1e-5 to 9e-5, and 1e-5.
+    added = expected["pooled"][0] - pooled
+    assert added[:, : network.output_size].min() > 0 and added[:, : network.output_size].max() < 1e-4
+    torch.testing.assert_close(
+        added[:, network.output_size :], torch.full((1, network.output_size), 1e-5), atol=2e-6, rtol=0
+    )
+    # The mean of many calls comes as near to ours as its own standard error, 1e-5 / sqrt(400), and rounding.
+    several = stock.blocks[-1](stock.blocks[-2](expected["frames"].expand(400, -1, -1))).mean(0)
+    print(f"x-vector: one call {(projection(pooled) - expected['embedding'][0]).abs().max():.1e}, ", end="")
+    print(f"the mean of 400 {(projection(pooled) - several).abs().max():.1e}")
+    torch.testing.assert_close(projection(pooled), expected["embedding"][0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(projection(pooled), several, atol=5e-6, rtol=0)
 
 
 @pytest.mark.parametrize("case", ECAPAS)

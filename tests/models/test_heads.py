@@ -87,6 +87,15 @@ def test_of_several_centres_the_nearest_counts() -> None:
     torch.testing.assert_close(scores, torch.tensor([[0.6, 0.8], [0.6, -0.8]]))
 
 
+def test_an_affine_map_before_the_cosines() -> None:
+    head = cosine_head([[1.0, 0.0], [0.0, 2.0]], 2, scale=10, affine=True)
+    head.affine.weight.data.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    head.affine.bias.data.copy_(torch.tensor([2.0, 0.0]))
+    # (4, 1) becomes (1 + 2, 4), of length 5.
+    torch.testing.assert_close(head(torch.tensor([[4.0, 1.0]])), torch.tensor([[6.0, 8.0]]))
+    assert cosine_head([[1.0, 0.0], [0.0, 2.0]], 2).affine is None
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_cosines_are_float32_inside(dtype: torch.dtype) -> None:
     head, vectors = make("cosine", 64), torch.randn(3, 64)
@@ -208,6 +217,7 @@ def test_the_distribution_head_gives_the_mean_in_its_unit() -> None:
         ("cosine", 3, {"scale": float("nan")}, "scale is nan; give a number above 0"),
         ("cosine", 3, {"scale": True}, "scale is True; give a number above 0"),
         ("cosine", 3, {"sub_centers": 0}, "sub_centers is 0; give a whole number of 1 or more"),
+        ("cosine", 3, {"affine": "yes"}, "head 'cosine': affine is 'yes'; give true or false"),
         ("mlp", 3, {"size": 2.5}, "size is 2.5; give a whole number of 1 or more"),
         ("projector", 3, {"size": True}, "size is True; give a whole number of 1 or more"),
         ("tanh", 3, {"size": -1}, "size is -1; give a whole number of 1 or more"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hf_speech.models.necks import NECKS, TransformerNeck
+from hf_speech.models.necks import NECKS, TDNNNeck, TransformerNeck
 from hf_speech.models.positions import sinusoids
 from hf_speech.models.registry import InputError, build
 
@@ -14,7 +14,10 @@ TOLERANCE = 1e-5
 SIZE = 12
 COUNTS = (41, 30, 11, 8, 7, 6, 3, 1)
 # Small, for the options of each neck that has some.
-OPTIONS: dict[str, dict[str, Any]] = {"transformer": {"layers": 2, "size": 16, "heads": 4, "feedforward": 24}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "transformer": {"layers": 2, "size": 16, "heads": 4, "feedforward": 24},
+    "tdnn": {"sizes": [16, 10, 14], "kernel_sizes": [3, 2, 1], "dilations": [2, 3, 1]},
+}
 
 
 @torch.no_grad()
@@ -58,11 +61,12 @@ def test_padding_changes_nothing(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("short", [(5,), (2, 1), (6, 4)])
+@pytest.mark.parametrize("name", ["transformer", "tdnn"])
 @torch.no_grad()
-def test_a_batch_of_nothing_but_short_utterances(short: tuple[int, ...]) -> None:
-    neck, rows = neck_of("transformer"), frames(short)
+def test_a_batch_of_nothing_but_short_utterances(name: str, short: tuple[int, ...]) -> None:
+    neck, rows = neck_of(name), frames(short)
     together, mask = neck(*padded(rows, max(short)))
-    assert together.shape == (len(rows), 1, 16) and mask.all()
+    assert together.shape == (len(rows), 1, neck.output_size) and mask.all()
     for found, row in zip(together, rows, strict=True):
         torch.testing.assert_close(found, neck(row[None])[0][0], atol=TOLERANCE, rtol=0)
 
@@ -73,14 +77,37 @@ def test_without_its_mask_a_padded_batch_does_change() -> None:
     neck, rows = neck_of("transformer"), frames()
     together, _ = neck(padded(rows)[0])
     assert (together[1, : neck.count(30)] - neck(rows[1][None])[0][0]).abs().max() > 0.1
+    neck = neck_of("tdnn")  # the utterance of 3 frames sees what stands behind it
+    assert (neck(padded(rows)[0])[0][6, 0] - neck(rows[6][None])[0][0, 0]).abs().max() > 0.1
 
 
-def test_frames_are_counted_by_hand() -> None:
-    # 1 to 7 frames give 1; a further one comes with each 4.
-    neck = neck_of("transformer")
-    expected = {1: 1, 6: 1, 7: 1, 10: 1, 11: 2, 14: 2, 15: 3, 49: 11}
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # 1 to 7 frames give 1; a further one comes with each 4.
+        ("transformer", {1: 1, 6: 1, 7: 1, 10: 1, 11: 2, 14: 2, 15: 3, 49: 11}),
+        # 3 taps 2 apart see 5 frames, 2 taps 3 apart of those see 8.
+        ("tdnn", {1: 1, 7: 1, 8: 1, 9: 2, 10: 3, 49: 42}),
+    ],
+)
+def test_frames_are_counted_by_hand(name: str, expected: dict[int, int]) -> None:
+    neck = neck_of(name)
     assert {frames: neck.count(frames) for frames in expected} == expected
     assert neck.count(torch.tensor(list(expected))).tolist() == list(expected.values())
+
+
+def test_a_frame_of_the_x_vector_s_has_seen_15_with_its_own_in_the_middle() -> None:
+    with torch.device("meta"):
+        neck = TDNNNeck(768)
+    # A linear layer; 512 channels under 5, 3, 3 taps and 1; 1500 in the end.
+    found = sum(p.numel() for p in neck.parameters())
+    assert found == 768 * 512 + 512 + 512 * 512 * (5 + 3 + 3 + 1) + 4 * 512 + 512 * 1500 + 1500
+    assert (neck.field, neck.output_size, neck.centre(0), neck.centre(10)) == (15, 1500, 7, 17)
+    small, values = neck_of("tdnn"), frames((20,))[0][None].requires_grad_()
+    small(values)[0][0, 4].sum().backward()
+    # Taps at 0, 2, 4 of every place, and of those at 0 and 3: all of 8 but the second and the last but one.
+    assert values.grad is not None
+    assert values.grad[0].abs().sum(-1).nonzero().flatten().tolist() == [4, 6, 7, 8, 9, 11]
 
 
 def test_relu_and_none_by_hand() -> None:
@@ -193,6 +220,21 @@ def test_dropout_acts_in_training_only() -> None:
 def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         build(NECKS, "transformer", "neck", options, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sizes": [8, 8]}, r"kernel_sizes is \(5, 3, 3, 1, 1\); give a list with one number a convolution"),
+        ({"sizes": 8}, "sizes is 8; give a list with one number a convolution"),
+        ({"sizes": []}, r"sizes is \[\]; give a list"),
+        ({"dilations": [1, 2, 0, 1, 1]}, "neck 'tdnn': dilations has 0; give whole numbers of 1 or more"),
+        ({"kernel_sizes": [5, 3, 3, 1.5, 1]}, "kernel_sizes has 1.5; give whole numbers of 1 or more"),
+    ],
+)
+def test_impossible_convolutions_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        build(NECKS, "tdnn", "neck", options, SIZE)
 
 
 def test_frames_too_narrow_are_refused() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_speech.models.pooled import AttentionPooling
-from hf_speech.models.pooling import EPS, POOLINGS, ClassTokenPooling
+from hf_speech.models.pooling import EPS, POOLINGS, TORCH_STD, ClassTokenPooling
 from hf_speech.models.registry import InputError, build
 
 # Two utterances, D = 2: three frames (1, 2), (3, 8), (5, -4), and one frame (7, -1) with padding behind it.
@@ -188,3 +188,26 @@ def test_the_middle_of_an_even_number_is_the_later_one() -> None:
 def test_the_poolings_of_a_token_say_which() -> None:
     tokens = {name: part.token for name, part in POOLINGS.items() if issubclass(part, ClassTokenPooling)}
     assert tokens == {"first+cls": "constant", "first+cls-learned": "learned"}
+
+
+def test_the_deviation_is_that_of_torch_if_so_wished() -> None:
+    frames, mask = batch(junk=float("nan"))
+    frames[..., 0] = 3.0  # a channel that says the same all the time
+    pooled = build(POOLINGS, "mean+std", "pooling", TORCH_STD, SIZE)(frames, mask)
+    for row, size, found in zip(frames, LENGTHS, pooled, strict=True):
+        expected = row[:size].std(0) if size > 1 else torch.zeros(SIZE)
+        torch.testing.assert_close(found[SIZE:], expected, atol=1.1e-7, rtol=1e-6)
+
+
+def test_what_is_added_to_the_variance_by_hand() -> None:
+    # Squares of 1 and 1 about the mean 1: their mean is 1, or 2 with one less; 3 or 7 are added.
+    frames, mask = torch.tensor([[[0.0], [2.0]]]), torch.ones(1, 2, dtype=torch.bool)
+    for options, deviation in (({"eps": 3}, 2.0), ({"eps": 7, "unbiased": True}, 3.0)):
+        assert build(POOLINGS, "mean+std", "pooling", options, 1)(frames, mask).tolist() == [[1.0, deviation]]
+
+
+@pytest.mark.parametrize("options", [{"eps": 0}, {"eps": "1"}, {"eps": float("inf")}, {"unbiased": 1}])
+def test_what_no_deviation_can_be_taken_with_is_refused(options: dict[str, object]) -> None:
+    (name,) = options
+    with pytest.raises(InputError, match=rf"pooling 'mean\+std': {name} is .*; give (a number above 0|true or false)"):
+        build(POOLINGS, "mean+std", "pooling", options, SIZE)

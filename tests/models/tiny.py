@@ -1,6 +1,7 @@
 """Tiny models whose numbers are of order 1, so that a fault shows; batches of unequal length with junk at the end."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ LENGTHS = (16_000, 9_000, 5_000, 400)
 SIZE = 17_003  # some padding for the longest as well
 
 SMALL: dict[str, Any] = {"size": 8, "heads": 2, "bottleneck": 6, "layers": 1, "feedforward": 16}
+SMALL["sizes"] = [12, 12, 12, 12, 12]  # of the neck "tdnn", which has five layers
 
 Model = TypeVar("Model", bound=nn.Module)
 # The SSL encoders that take the waveform itself, not features of it.
@@ -93,6 +95,16 @@ def differences(model: PreTrainedModel, names: tuple[str, ...] = ("embeddings", 
     # Numbers that are nearly the same for every utterance would hide a leak.
     assert all(together[name].std(0).max() > 1000 * TOLERANCE for name in names)
     return {name: (together[name] - torch.cat([one[name] for one in alone])).abs().max().item() for name in names}
+
+
+def reloaded(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model as it comes back from a folder; it is the same class, with the same weights to the bit."""
+    model.save_pretrained(folder)
+    loaded = type(model).from_pretrained(folder).eval()
+    weights = loaded.state_dict()
+    assert weights.keys() == model.state_dict().keys()
+    assert all(torch.equal(weights[name], values) for name, values in model.state_dict().items())
+    return loaded
 
 
 def small(part: Any) -> dict[str, Any]:
