@@ -1,0 +1,135 @@
+"""Embeddings -> scores: centring, within-class whitening, cosine, and normalisation against a cohort.
+
+All that is fitted is fitted on training recordings; nothing of a trial is used but its own two sides.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load, save
+
+from ..errors import InputError, one_line
+from ..files import replacing
+
+SHRINKAGE = 0.3
+TOP = 10
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What stands between embeddings and a score; made by `fit`, or `cosine` for none.
+
+    Attributes:
+        mean: (E,), subtracted.
+        transform: (E, E), applied then: vectors @ transform.
+        cohort: (S, E) unit vectors of other speakers, that scores are normalised against; empty: they are not.
+        top: how many of the cohort's scores count, the highest for each side.
+    """
+
+    mean: NDArray
+    transform: NDArray
+    cohort: NDArray
+    top: int = TOP
+
+    @classmethod
+    def cosine(cls, size: int) -> "Backend":
+        """Plain cosine similarity of embeddings with so many dimensions."""
+        return cls(np.zeros(size), np.eye(size), np.zeros((0, size)))
+
+    @classmethod
+    def fit(
+        cls, embeddings: ArrayLike, speakers: Sequence[str], *, shrinkage: float = SHRINKAGE, top: int = TOP
+    ) -> "Backend":
+        """Within-class covariance normalisation, and the speakers' means as the cohort.
+
+        Hatch, Kajarekar & Stolcke, "Within-class covariance normalization", Interspeech 2006: directions in which one
+        speaker's recordings differ count less. The covariance W is shrunk: W + shrinkage * mean(diag W) * I, as there
+        may be fewer recordings than dimensions.
+
+        Args:
+            embeddings: (N, E), of training recordings.
+            speakers: (N,) who speaks.
+            shrinkage: share of the identity, above 0.
+            top: see the class.
+
+        Raises:
+            InputError: numbers that don't match, fewer than two speakers, none with two recordings, or a shrinkage
+                that is not above 0.
+        """
+        vectors, names = np.asarray(embeddings, dtype=np.float64), np.asarray(speakers)
+        if vectors.ndim != 2 or len(vectors) != len(names):
+            raise InputError(f"embeddings have shape {vectors.shape} for {len(names)} speakers; give one row for each")
+        if not shrinkage > 0:
+            raise InputError(f"shrinkage is {shrinkage}; give a number above 0")
+        mean = vectors.mean(axis=0)
+        _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
+        if len(counts) < 2 or counts.max() < 2:
+            raise InputError("the back end needs two speakers or more, and two recordings of one of them at least")
+        means = np.zeros((len(counts), vectors.shape[1]))
+        np.add.at(means, place, vectors - mean)
+        means /= counts[:, None]
+        within = vectors - mean - means[place]
+        covariance = within.T @ within / len(within)
+        covariance += shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        values, directions = np.linalg.eigh(covariance)
+        transform = directions @ np.diag(values**-0.5) @ directions.T
+        return cls(mean, transform, _unit(means @ transform), top)
+
+    def vectors(self, embeddings: ArrayLike) -> NDArray:
+        """Unit vectors whose products are the scores before normalisation: (N, E) -> (N, E)."""
+        return _unit((np.asarray(embeddings, dtype=np.float64) - self.mean) @ self.transform)
+
+    def score(self, embeddings: ArrayLike, left: ArrayLike, right: ArrayLike) -> NDArray:
+        """Scores of trials: the cosine, normalised against the cohort where there is one.
+
+        Adaptive symmetric score normalisation (Matejka et al., "Analysis of score normalization in multilingual speaker
+        recognition", Interspeech 2017, section 2.3): the mean of the two sides' standard scores, each against the
+        cohort speakers that it is most like.
+
+        Args:
+            embeddings: (N, E).
+            left: (T,) places of the trials' left sides among the embeddings.
+            right: (T,) of the right sides.
+
+        Returns:
+            (T,) the higher, the likelier the same speaker.
+        """
+        vectors, first, second = self.vectors(embeddings), np.asarray(left), np.asarray(right)
+        scores = np.einsum("te,te->t", vectors[first], vectors[second])
+        if not len(self.cohort):
+            return scores
+        likeness = vectors @ self.cohort.T
+        nearest = np.partition(likeness, -min(self.top, likeness.shape[1]), axis=1)[:, -self.top :]
+        means, deviations = nearest.mean(axis=1), np.maximum(nearest.std(axis=1), 1e-6)
+        return sum((scores - means[side]) / deviations[side] for side in (first, second)) / 2
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it as safetensors, whole or not at all."""
+        tensors = {"mean": self.mean, "transform": self.transform, "cohort": self.cohort, "top": np.array([self.top])}
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Backend":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: no such file, or not one of these.
+        """
+        try:
+            tensors = load(Path(path).read_bytes())
+            return cls(tensors["mean"], tensors["transform"], tensors["cohort"], int(tensors["top"][0]))
+        except Exception as error:  # safetensors raises a class of its own for each thing that is wrong
+            raise InputError(
+                f"{path}: is no back end of speaker verification ({one_line(error)}); fit it again"
+            ) from error
+
+
+def _unit(vectors: NDArray) -> NDArray:
+    """Each row divided by its length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
