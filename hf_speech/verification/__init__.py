@@ -1,5 +1,6 @@
-"""Speaker verification: lists of trials, read, checked and made."""
+"""Speaker verification: lists of trials, read, checked and made; embeddings scored."""
 
+from .backend import Backend
 from .trials import (
     check_trials,
     count_trials,
@@ -12,6 +13,7 @@ from .trials import (
 )
 
 __all__ = [
+    "Backend",
     "check_trials",
     "count_trials",
     "fingerprint",
