@@ -122,9 +122,15 @@ def _parser() -> argparse.ArgumentParser:
                      "hf-speech train train.yaml --output-dir runs/emotion\n"
                      "hf-speech train train.yaml --output-dir runs/slow --learning-rate 1e-4 --layer 9\n"
                      "hf-speech train train.yaml --dataset user/data --target emotion "
-                     "--backbone facebook/wav2vec2-base")  # fmt: skip
+                     "--backbone facebook/wav2vec2-base\n"
+                     "hf-speech train --backbone ecapa-512 --dataset voices/ --target speaker_id --crop-seconds 2 "
+                     "--output-dir runs/ecapa\n"
+                     "hf-speech train train.yaml --tasks '{emotion: {head: mlp}, age: {loss: ccc, weight: 0.5}}'"
+                     )  # fmt: skip
     train.add_argument("config", metavar="CONFIG.yaml", nargs="?", help="fields of the run; flags stand above them")
-    train.add_argument("--fields", action="store_true", help="list all fields with their meaning and default")
+    train.add_argument(
+        "--fields", action="store_true", help="list all fields, and all parts of models with their options"
+    )
 
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model on labelled data",
                         "hf-speech evaluate my-model my-recordings/test\n"
@@ -141,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
     predict.add_argument("files", metavar="FILE", nargs="+", help="audio files, or folders of them")
     predict.add_argument(
-        "--json", action="store_true", help="one array of {file, label, score, scores} or {file, value}"
+        "--json", action="store_true", help="an array of {file, label, score, scores}, {file, value}, or with tasks"
     )
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
     predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
@@ -249,11 +255,13 @@ def _prepare(options: argparse.Namespace, fields: list[str]) -> int:
 
 def _train(options: argparse.Namespace, fields: list[str]) -> int:
     from .fields import parse_flags
-    from .training.arguments import describe_fields, read_config
 
     if options.fields:
-        print(describe_fields())
+        from .training.describe import describe_fields, describe_parts
+
+        print(f"{describe_fields()}\n\n{describe_parts()}")
         return EXIT_OK
+    from .training.arguments import read_config
     from .training.run import leave_process_group, summary, train
 
     config = read_config(options.config, parse_flags(fields))
@@ -282,7 +290,7 @@ def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
 def _predict(options: argparse.Namespace, fields: list[str]) -> int:
     import json
 
-    from .inference import load_model, predict
+    from .inference import in_words, load_model, predict
 
     channel = int(options.channel) if options.channel.isdigit() else options.channel
     model, extractor = load_model(options.model)
@@ -292,8 +300,7 @@ def _predict(options: argparse.Namespace, fields: list[str]) -> int:
         return EXIT_OK
     width = max(len(row["file"]) for row in predictions)
     for row in predictions:
-        said = f"{row['value']:.2f}" if "value" in row else f"{row['label']}  {row['score']:.3f}"
-        print(f"{row['file']:{width}}  {said}")
+        print(f"{row['file']:{width}}  {in_words(row)}")
     return EXIT_OK
 
 

@@ -1,7 +1,7 @@
 """Model + rows -> logits and embeddings of whole utterances: in training, evaluation and prediction alike."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,25 @@ def describe(logits: np.ndarray, task: Task) -> dict[str, Any]:
     named = {label: float(score) for label, score in zip(task.labels, scores, strict=True)}
     fields = {"label": task.labels[best], "score": float(scores[best]), "scores": named}
     return {**fields, "labels": [name for name, score in named.items() if score > 0.5]} if independent else fields
+
+
+def in_words(said: Mapping[str, Any]) -> str:
+    """A prediction in a line: the label with its score, all labels with theirs, a value; of several tasks each by name.
+
+    >>> in_words({"label": "calm", "score": 0.8125}), in_words({"value": 34.2})
+    ('calm  0.812', '34.20')
+    >>> in_words({"labels": ["joy", "fear"], "scores": {"joy": 0.9, "fear": 0.75, "anger": 0.1}})
+    'joy 0.900, fear 0.750'
+    >>> in_words({"tasks": {"mood": {"label": "calm", "score": 0.8125}, "age": {"value": 34.2}}})
+    'mood: calm  0.812; age: 34.20'
+    """
+    if "tasks" in said:
+        return "; ".join(f"{name}: {in_words(one)}" for name, one in said["tasks"].items())
+    if "value" in said:
+        return f"{said['value']:.2f}"
+    if "labels" in said:
+        return ", ".join(f"{name} {said['scores'][name]:.3f}" for name in said["labels"]) or "none of the labels"
+    return f"{said['label']}  {said['score']:.3f}"
 
 
 def predicted_classes(logits: np.ndarray, task: Task) -> np.ndarray:

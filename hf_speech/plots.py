@@ -6,6 +6,7 @@ colour vision tell apart. Matplotlib's global state is left alone: figures are m
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,27 @@ BLUE, VERMILION, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 MAX_NUMBERED = 20  # more classes have no counts in the cells: they would not be readable
 MAX_NAMED = 60  # more classes have no names on the axes either
 
-_FRACTIONS = {"uar": "UAR", "accuracy": "accuracy", "macro_f1": "macro-F1"}
-_TITLES = _FRACTIONS | {"mae": "mean absolute error", "rmse": "root mean squared error", "pearson_r": "Pearson's r"}
+_FRACTIONS = {
+    "uar": "UAR",
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "mean_average_precision": "mean average precision",
+    "exact_match": "exact match",
+    "off_by_one_accuracy": "off-by-one accuracy",
+    "eer": "EER",
+}
+_CORRELATIONS = {"pearson_r": "Pearson's r", "ccc": "concordance (CCC)"}
+_TITLES = {
+    **_FRACTIONS,
+    **_CORRELATIONS,
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "ordinal_mse": "squared distance in classes",
+    "class_mae": "distance in classes",
+    "min_dcf": "minDCF",
+}
+_LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
 _NOT_METRICS = ("_runtime", "_per_second", "_time")
 
 
@@ -108,13 +128,12 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
         if key in ("loss", "eval_loss"):
             panels.setdefault("loss", []).append((key, "training" if key == "loss" else "validation"))
         elif key.startswith("eval_") and not key.endswith(_NOT_METRICS):
-            title = "fraction (validation)" if metric in _FRACTIONS else _title(metric)
-            panels.setdefault(title, []).append((key, _title(metric) if metric in _FRACTIONS else "validation"))
+            panels.setdefault(_panel(metric), []).append((key, _line(metric)))
     if not panels:
         raise InputError("the history has no loss and no eval_ metric to plot; was anything logged?")
     figure, *rows = _figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
     for axes, (title, lines) in zip(rows, panels.items(), strict=True):
-        for (key, name), colour, marker in zip(lines, (BLUE, VERMILION, GREEN, BLACK), "osD^", strict=False):
+        for (key, name), (colour, marker) in zip(lines, cycle(_LINES), strict=False):
             points = [(entry["step"], entry[key]) for entry in history if key in entry]
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=name)
         axes.set_ylabel(title)
@@ -154,7 +173,27 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
 
 
 def _title(metric: str) -> str:
-    return _TITLES.get(metric, metric)
+    """A metric in words, behind its task's name where there is one.
+
+    >>> _title("uar"), _title("age/mae")
+    ('UAR', 'age: mean absolute error')
+    """
+    task, _, name = metric.rpartition("/")
+    return (f"{task}: " if task else "") + _TITLES.get(name, name)
+
+
+def _panel(metric: str) -> str:
+    """The title of the panel that a metric is drawn in, together with those of its kind and task."""
+    task, _, name = metric.rpartition("/")
+    for kind, group in (("fraction", _FRACTIONS), ("correlation", _CORRELATIONS)):
+        if name in group:
+            return (f"{task}: " if task else "") + f"{kind} (validation)"
+    return _title(metric)
+
+
+def _line(metric: str) -> str:
+    name = metric.rpartition("/")[2]
+    return _TITLES[name] if name in _FRACTIONS or name in _CORRELATIONS else "validation"
 
 
 def _figure(width: float, height: float, rows: int = 1, heights: Sequence[float] | None = None) -> "tuple[Any, ...]":

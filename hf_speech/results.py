@@ -5,16 +5,21 @@ The form (a key that is not listed here is kept and not read):
     model      name: the folder's name, or owner/name on the Hub; task; problem_type; labels: [name, ...];
                backbone: owner/name on the Hub, or words ("wav2vec2, from scratch"); parameters: how many;
                layer, pooling, head, loss: as configured; sample_rate: samples a second; architecture: the model's
-               class; license (may be left out): of the weights
+               class. May be left out: license: of the weights; tasks: [{name, problem_type, labels, head, head_config,
+               loss, loss_config, weight, unit}, ...], the first one's are those above; parts: {backbone, front end,
+               neck, pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights
     data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
-               splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed);
+               splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed; labels
+               are the first task's, and task_labels: {task: {label: utterances}} has all where there are several);
                split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target;
                overlaps (may be left out): [{between: [split, split], what: column, "file" or "content", count: in both,
                of: [in the first, in the second], examples: [...]}, ...], those that were found; null: not looked for
     metrics    [{name, value, low, high, unit, interval_unit, dataset, split, n, fingerprint}, ...], low and high the
-               ends of the 95 % interval (see metrics/), n the items, fingerprint those items
-    confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions; null in a regression
+               ends of the 95 % interval (see metrics/), interval_unit what was resampled for it, n the items,
+               fingerprint those items; of several tasks, name is <task>/<name>
+    confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions, of the first task that
+               has one; null in a regression
     run        seed; commit: of hf_speech; versions: {library: version}; device; wall_seconds; steps; epochs;
                arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...}
 
@@ -90,6 +95,15 @@ _OVERLAP: dict[str, tuple[type, ...]] = {
     "of": (list,),
     "examples": (list,),
 }
+_TASK: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "problem_type": (str,),
+    "labels": (list,),
+    "head": (str,),
+    "loss": (str,),
+    "unit": (str,),
+}
+INTERVAL_UNITS = ("speaker", "utterance", "trial")
 _METRIC: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "value": (int, float, type(None)),
@@ -163,6 +177,10 @@ def validate(content: Any, where: str = FILE_NAME) -> None:
         _check_fields(content[section], fields, f"{where}: {section}")
     if content["model"]["problem_type"] == "regression":
         _check_fields(content["data"], {"unit": (str,)}, f"{where}: data")
+    tasks = content["model"].get("tasks", [])
+    _check_fields({"tasks": tasks}, {"tasks": (list,)}, f"{where}: model")
+    for i, task in enumerate(tasks):
+        _check_fields(task, _TASK, f"{where}: model.tasks[{i}]")
     for name, split in content["data"]["splits"].items():
         _check_fields(split, _SPLIT, f"{where}: data.splits.{name}")
     if "overlaps" in content["data"]:
@@ -274,8 +292,9 @@ def _check_metric(metric: Any, where: str) -> None:
             raise InputError(f"{where}.{name} is null beside the value {value}; a number needs its 95 % interval")
     if low is not None and high is not None and low > high:
         raise InputError(f"{where}.low is {low}, above high, {high}; exchange them")
-    if metric["interval_unit"] not in ("speaker", "utterance"):
-        raise InputError(f"{where}.interval_unit is {metric['interval_unit']!r}; valid: speaker, utterance")
+    if metric["interval_unit"] not in INTERVAL_UNITS:
+        valid = ", ".join(INTERVAL_UNITS)
+        raise InputError(f"{where}.interval_unit is {metric['interval_unit']!r}; valid: {valid}")
 
 
 def _check_overlap(overlap: Any, where: str) -> None:

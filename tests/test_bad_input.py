@@ -187,7 +187,10 @@ def test_evaluations_are_not_replaced_unasked(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--pooling", "menu"), ("unknown pooling 'menu'", "'mean'", "double-multi-head, first, ", "last, max, mean, mean+std")),
+        (
+            ("--pooling", "menu"),
+            ("unknown pooling 'menu'", "'mean'", "double-multi-head, first, ", "last, max, mean, mean+std"),
+        ),
         (("--head", "deep"), ("unknown head 'deep'", "batchnorm, cosine, distribution, linear")),
         (("--layer", "top"), ("unknown layer 'top'", "last, weighted_sum, or a number from 1")),
         (("--layer", 13), ("layer 13 does not exist", "1 to 2")),

@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_speech import __version__
+from hf_speech.models.configuration import BACKBONES
+from hf_speech.models.presets import PRESETS
+from hf_speech.models.registry import options_of
 from hf_speech.testing import write_fake_corpus
+from hf_speech.training.parts import PARTS
 
 from .training.runs import command, read_results, read_table, refusal, write_table, write_yaml
 
@@ -52,6 +57,46 @@ def test_version_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("train", "--fields") == 0
     fields = capsys.readouterr().out
     assert "  pooling " in fields and "mean+std" in fields and "  learning_rate " in fields
+
+
+def test_every_part_is_listed_with_its_words_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """From the registries: what is registered tomorrow is listed tomorrow."""
+    assert command("train", "--fields") == 0
+    said = capsys.readouterr().out
+    for what, registry in PARTS.items():
+        section = "\n" + said[said.index("\nnecks (") :].partition(f"({_given(what)}")[2].partition(":\n")[2]
+        for name, part in registry.items():
+            line = section[section.index(f"\n  {name:22}") + 1 :]
+            words, _, rest = line.partition("\n")
+            assert words == f"  {name:22}{str(part.__doc__).strip().splitlines()[0]}"
+            options = rest.partition("\n")[0].strip() if options_of(part) else "{}"
+            assert options.startswith("{") and yaml.safe_load(options).keys() == options_of(part).keys(), name
+            for option, default in options_of(part).items():
+                assert _listed(yaml.safe_load(options)[option]) == _listed(default), (name, option)
+    assert all(f"\n  {name:22}" in said[said.index("presets (--backbone") :] for name in PRESETS)
+    assert all(name in said for name in BACKBONES)
+    assert "noise_probability: 0" in said and "speed_classes: false" in said
+
+
+def _given(what: str) -> str:
+    places = {"front end": "of our own networks", "network": "from scratch"}
+    return places.get(what, f"--{what}, with --{what}-config")
+
+
+def _listed(value: object) -> object:
+    """YAML reads 1e-07 as text, and has lists for tuples."""
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return value
+
+
+def test_help_of_train_shows_a_preset_and_several_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "--help") == 0
+    said = capsys.readouterr().out
+    assert "--backbone ecapa-512" in said and "--tasks '{emotion: {head: mlp}, age: {loss: ccc, weight: 0.5}}'" in said
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,51 @@ def test_the_ending_says_the_format(ending: str, start: bytes, tmp_path: Path) -
 def test_importing_plots_does_not_import_matplotlib() -> None:
     code = "import sys, hf_speech.plots; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_each_task_has_panels_of_its_own_and_correlations_one(tmp_path: Path) -> None:
+    values = {"emotion/uar": 0.5, "emotion/accuracy": 0.6, "age/mae": 7.0, "age/pearson_r": 0.4, "age/ccc": 0.3}
+    entry = {"step": 5, "eval_loss": 1.0, **{f"eval_{name}": value for name, value in values.items()}}
+    figure = plot_curves([entry, {**entry, "step": 9}], tmp_path / "h.png")
+    panels = {axes.get_ylabel(): [text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes}
+    assert panels == {
+        "loss": ["validation"],
+        "emotion: fraction (validation)": ["UAR", "accuracy"],
+        "age: mean absolute error": ["validation"],
+        "age: correlation (validation)": ["Pearson's r", "concordance (CCC)"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "panel"),
+    [
+        (("macro_f1", "micro_f1", "mean_average_precision", "exact_match"), "fraction (validation)"),
+        (("uar", "off_by_one_accuracy", "eer"), "fraction (validation)"),
+        (("ordinal_mse",), "squared distance in classes"),
+        (("class_mae",), "distance in classes"),
+        (("min_dcf",), "minDCF"),
+    ],
+)
+def test_curves_are_on_the_axis_of_their_unit(names: tuple[str, ...], panel: str, tmp_path: Path) -> None:
+    history = [{"step": 5, **{f"eval_{name}": 0.1 * i for i, name in enumerate(names)}}]
+    (axes,) = plot_curves(history, tmp_path / "h.png").axes
+    assert axes.get_ylabel() == panel
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[5, 0.1 * i]] for i in range(len(names))]
+
+
+def test_more_lines_than_colours_are_all_drawn(tmp_path: Path) -> None:
+    names = ("uar", "accuracy", "macro_f1", "off_by_one_accuracy", "eer", "exact_match")
+    (axes,) = plot_curves([{"step": 1, **{f"eval_{name}": 0.5 for name in names}}], tmp_path / "h.png").axes
+    assert len(axes.lines) == len(names)
+
+
+def test_numbers_of_tasks_are_named_and_by_unit(tmp_path: Path) -> None:
+    uar = example()["metrics"][0]
+    metrics = [uar | {"name": "emotion/uar"}, uar | {"name": "decade/class_mae", "unit": "classes"}]
+    figure = plot_numbers(metrics, tmp_path / "n.png")
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "fraction, with 95 % interval",
+        "classes, with 95 % interval",
+    ]
+    names = [label.get_text().partition("\n")[0] for axes in figure.axes for label in axes.get_yticklabels()]
+    assert names == ["emotion: UAR", "decade: distance in classes"]

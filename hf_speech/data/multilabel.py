@@ -44,6 +44,16 @@ def encode_multi_label(
     return Splits(encoded, declared), names, unlabelled
 
 
+def multi_label_rows(split: str, rows: Dataset, target: str, names: Sequence[str]) -> Dataset:
+    """The rows of one split where the target is not empty, with `labels` for classes that are given.
+
+    Raises:
+        InputError: no such column, it is empty everywhere, or a name is not among the classes.
+    """
+    kept, names_of = _with_names(split, rows, target)
+    return _encoded(split, kept, names_of, target, list(names))
+
+
 def label_names(cell: object) -> list[str] | None:
     """The names in a cell; None where it is empty, so that it is not known which there are.
 

@@ -56,7 +56,10 @@ def encode_targets(
     """
     for column, rule in targets.items():
         if rule.bins:
-            splits = Splits({name: _binned(rows, column, rule, name) for name, rows in splits.items()}, {})
+            declared = {name: names for name, names in class_names_of(splits).items() if name != column}
+            splits = Splits(
+                {name: binned_rows(name, rows, column, rule.bins) for name, rows in splits.items()}, declared
+            )
     if len(targets) == 1:
         ((column, rule),) = targets.items()
         encoded, names, unlabelled = _encode_one(splits, column, rule)
@@ -84,9 +87,20 @@ def _encode_one(splits: Mapping[str, Dataset], column: str, rule: TargetRule) ->
     return encode_target(splits, column, labels=labels, regression=rule.regression)
 
 
-def _binned(rows: Dataset, column: str, rule: TargetRule, split: str) -> Dataset:
+def binned_rows(split: str, rows: Dataset, column: str, rule: str) -> Dataset:
+    """The rows with the numbers of a column made into the names of their bins; empty where a number lies in none.
+
+    Args:
+        split: its name, for messages.
+        rows: the rows.
+        column: of numbers.
+        rule: see `bins.bin_names`.
+
+    Raises:
+        InputError: no such column, or a value that is no number.
+    """
     require_column(rows, column, f"target in {split}")
-    return add_columns(rows, {column: pa.array(to_bins(rows[column][:], str(rule.bins)), type=pa.string())})
+    return add_columns(rows, {column: pa.array(to_bins(rows[column][:], rule), type=pa.string())})
 
 
 def label_table(split: str, rows: Dataset, targets: Mapping[str, Sequence[str] | None]) -> Dataset:

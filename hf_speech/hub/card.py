@@ -11,30 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
-from ..plots import FILE_NAMES
+from ..plots import plot_name
 from ..results import Results, validate
 from .caveats import caveats, is_held_out
+from .loading import how_to_load
+from .words import (
+    MAX_LISTED,
+    answer,
+    hub_type,
+    in_options,
+    interval_of,
+    is_hub_id,
+    metric_title,
+    recipe_of_model,
+    tasks_of,
+    value_of,
+)
 
 Facts = Mapping[str, Any]
 
-MAX_LISTED = 20  # more labels or left-out files are counted, not listed
-
-TARGETS = {
-    "emotion": "the emotion it is spoken with",
-    "speaker_id": "who speaks",
-    "age": "the speaker's age",
-    "gender": "the speaker's gender",
-    "language": "the language spoken",
-}
-# Our name of a metric -> how the card calls it, the Hub's type, its arguments there.
-METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
-    "uar": ("UAR (unweighted average recall, UA)", "recall", {"average": "macro"}),
-    "accuracy": ("Accuracy (WA)", "accuracy", None),
-    "macro_f1": ("Macro-F1", "f1", {"average": "macro"}),
-    "mae": ("Mean absolute error", "mae", None),
-    "rmse": ("Root mean squared error", "rmse", None),
-    "pearson_r": ("Pearson's r", "pearsonr", None),
-}
 CAPTIONS = {
     "numbers": "The numbers with their 95 % intervals",
     "confusion": "Confusion matrix: rows are labels, columns predictions; colour is the share of the row",
@@ -57,14 +52,26 @@ def render_card(results: Facts, files: Collection[str] = frozenset()) -> str:
     sections = [
         _what_it_does(results),
         _results(results),
-        *(f"![{caption}]({FILE_NAMES[kind]})" for kind, caption in CAPTIONS.items() if FILE_NAMES[kind] in files),
-        _how_to_load(results),
+        *_pictures(results, files),
+        how_to_load(results),
         _trained_on(results),
         _recipe(results),
         _limits(results),
         _provenance(results),
     ]
     return f"---\n{_metadata(results)}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _pictures(results: Facts, files: Collection[str]) -> list[str]:
+    """Those that are there: each kind of all tasks, then of each one."""
+    shown = []
+    for kind, caption in CAPTIONS.items():
+        endings = {"": "", **{f"-{task['name']}": f" of `{task['name']}`" for task in tasks_of(results)}}
+        for ending, of_task in endings.items():
+            if plot_name(kind, ending) in files:
+                title, colon, rest = caption.partition(":")
+                shown.append(f"![{title}{of_task}{colon}{rest}]({plot_name(kind, ending)})")
+    return shown
 
 
 def write_card(folder: str | os.PathLike[str]) -> Path:
@@ -80,15 +87,6 @@ def write_card(folder: str | os.PathLike[str]) -> Path:
     return folder / "README.md"
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a name is owner/name, as results.json has it only for what is on the Hub.
-
-    >>> is_hub_id("facebook/wav2vec2-base"), is_hub_id("wav2vec2, from scratch"), is_hub_id("./corpus")
-    (True, False, False)
-    """
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
-
-
 def _metadata(results: Facts) -> str:
     """The YAML between the card's two --- lines."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -101,9 +99,9 @@ def _metadata(results: Facts) -> str:
             dataset_type=metric["dataset"],
             dataset_name=metric["dataset"],
             dataset_split=metric["split"],
-            metric_type=METRICS[metric["name"]][1] if metric["name"] in METRICS else metric["name"],
-            metric_name=_metric_title(metric["name"]),
-            metric_args=METRICS[metric["name"]][2] if metric["name"] in METRICS else None,
+            metric_type=hub_type(metric["name"])[0],
+            metric_name=metric_title(metric["name"]),
+            metric_args=hub_type(metric["name"])[1],
             metric_value=metric["value"],
         )
         for metric in measured
@@ -111,6 +109,7 @@ def _metadata(results: Facts) -> str:
     # The Hub refuses a card with a language or a license that it does not know; other ones stand in the text only.
     languages = [language for language in data["language"] if re.fullmatch(r"[a-z]{2,3}", language)]
     license_id = model.get("license")
+    targets = [task["name"] for task in tasks_of(results)]
     listed = license_id is None or re.fullmatch(r"[a-z0-9.-]+", license_id)
     return ModelCardData(
         language=languages or None,
@@ -118,7 +117,7 @@ def _metadata(results: Facts) -> str:
         license_name=None if listed else license_id,
         library_name="transformers",
         pipeline_tag=model["task"],
-        tags=["hf_speech", "speech", data["target"]] + (["synthetic"] if data["synthetic"] else []),
+        tags=["hf_speech", "speech", *targets] + (["synthetic"] if data["synthetic"] else []),
         base_model=model["backbone"] if is_hub_id(model["backbone"]) else None,
         datasets=[data["name"]] if is_hub_id(data["name"]) else None,
         metrics=list(dict.fromkeys(evaluation.metric_type for evaluation in evaluations)) or None,
@@ -128,16 +127,13 @@ def _metadata(results: Facts) -> str:
 
 
 def _what_it_does(results: Facts) -> str:
-    model, data = results["model"], results["data"]
-    target = TARGETS.get(data["target"], f"its `{data['target']}`")
-    labels = model["labels"]
-    if model["problem_type"] == "regression":
-        answer = f"{target}, as a number" + (f" in {data['unit']}" if data["unit"] else "")
+    model, data, tasks = results["model"], results["data"], tasks_of(results)
+    text = f"# {model['name']}\n\nThis model listens to one utterance of speech and predicts "
+    if len(tasks) == 1:
+        text += f"{answer(tasks[0])}."
     else:
-        listed = ", ".join(f"`{label}`" for label in labels) if len(labels) <= MAX_LISTED else "listed in config.json"
-        how = "any of" if model["problem_type"] == "multi_label_classification" else "one of"
-        answer = f"{target}: {how} {len(labels)} labels ({listed})"
-    text = f"# {model['name']}\n\nThis model listens to one utterance of speech and predicts {answer}."
+        listed = "\n".join(f"- `{task['name']}`: {answer(task)}" for task in tasks)
+        text += f"{len(tasks)} things at once:\n\n{listed}"
     if data["synthetic"]:
         text += (
             "\n\n> **Made from synthetic speech.** A program made the speech it was trained and measured on."
@@ -153,26 +149,43 @@ def _results(results: Facts) -> str:
         return text + "**Not measured.** There are no numbers for this model."
     rows = [
         (
-            _metric_title(metric["name"]),
-            "not defined" if metric["value"] is None else f"{_number(metric['value'], metric['unit'])}{_unit(metric)}",
-            _interval(metric),
+            metric_title(metric["name"]),
+            value_of(metric),
+            interval_of(metric),
             metric["dataset"],
             metric["split"],
             metric["n"],
         )
         for metric in metrics
     ]
-    text += _table(("Metric", "Value", "95 % interval", "Data", "Split", "Utterances"), rows)
+    units = {metric["interval_unit"] for metric in metrics}
+    counted = "Utterances" if "trial" not in units else "Trials" if units == {"trial"} else "Utterances or trials"
+    text += _table(("Metric", "Value", "95 % interval", "Data", "Split", counted), rows)
     if not any(is_held_out(metric["split"]) for metric in metrics):
         text += "\n\n**There is no test split**: what it does on speech that had no part in any choice is not measured."
     for unit in dict.fromkeys(metric["interval_unit"] for metric in metrics):
         text += f"\n\n{_INTERVALS[unit]}"
     if results["data"]["target"] == "speaker_id" and any(metric["interval_unit"] == "utterance" for metric in metrics):
         text += " The speakers are the labels here, and the numbers hold for these speakers only."
-    fingerprints = dict.fromkeys((m["dataset"], m["split"], m["fingerprint"]) for m in metrics if m["fingerprint"])
-    for dataset, split, mark in fingerprints:
-        text += f"\n\nFingerprint of the utterances in {dataset}, {split}: `{mark}` (the same items give the same one)."
-    return text
+    return text + "".join(f"\n\n{line}" for line in _fingerprints(metrics))
+
+
+def _fingerprints(metrics: Sequence[Facts]) -> list[str]:
+    """A line for each set of items that was measured; where tasks were measured on different ones, with their names."""
+    marks: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for metric in metrics:
+        if metric["fingerprint"]:
+            tasks = marks.setdefault((metric["dataset"], metric["split"]), {}).setdefault(metric["fingerprint"], [])
+            tasks.append(metric["name"].rpartition("/")[0])
+    lines = []
+    for (dataset, split), found in marks.items():
+        for mark, tasks in found.items():
+            of_tasks = f", for {' and '.join(f'`{task}`' for task in dict.fromkeys(tasks))}" if len(found) > 1 else ""
+            lines.append(
+                f"Fingerprint of the utterances in {dataset}, {split}{of_tasks}: `{mark}` (the same items give the "
+                "same one)."
+            )
+    return lines
 
 
 _INTERVALS = {
@@ -184,53 +197,11 @@ _INTERVALS = {
         "The intervals come from a bootstrap over utterances alone. **They do not cover the variation between "
         "speakers**: on other speakers the numbers can lie outside."
     ),
+    "trial": (
+        "The intervals come from a bootstrap over trials alone. **They do not cover the variation between speakers**, "
+        "who are in many trials each: on other speakers the numbers can lie outside."
+    ),
 }
-
-
-def _how_to_load(results: Facts) -> str:
-    model, data = results["model"], results["data"]
-    name, rate = model["name"], model["sample_rate"]
-    place = "" if is_hub_id(name) else "  # this model's folder"
-    if model["problem_type"] == "regression":
-        answer = "print(logits.item())" + (f"  # {data['unit']}" if data["unit"] else "")
-    elif model["problem_type"] == "multi_label_classification":
-        answer = "print([model.config.id2label[i] for i in (logits[0] > 0).nonzero().flatten().tolist()])"
-    else:
-        answer = "print(model.config.id2label[logits.argmax(-1).item()])"
-    return f"""## How to load it
-
-With the package `hf_speech` installed:
-
-```python
-import soundfile
-import torch
-import hf_speech  # registers the Auto classes
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-name = "{name}"{place}
-model = AutoModelForAudioClassification.from_pretrained(name).eval()
-extractor = AutoFeatureExtractor.from_pretrained(name)
-waveform, rate = soundfile.read("speech.wav", dtype="float32")  # mono, at {rate} Hz
-inputs = extractor(waveform, sampling_rate=rate, return_tensors="pt")
-with torch.no_grad():
-    logits = model(**inputs).logits
-{answer}
-```
-
-Without it, leave out `import hf_speech` and let the code that lies beside the weights run:
-
-```python
-model = AutoModelForAudioClassification.from_pretrained(name, trust_remote_code=True).eval()
-```
-
-As a pipeline, either way:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("audio-classification", model=name, trust_remote_code=True)
-print(classify({{"raw": waveform, "sampling_rate": rate}}))
-```"""
 
 
 def _trained_on(results: Facts) -> str:
@@ -255,12 +226,8 @@ def _trained_on(results: Facts) -> str:
         for name, split in data["splits"].items()
     ]
     text += _table(("Split", "Utterances", "Speakers", "Hours", "Rule"), rows)
-    labels = results["model"]["labels"]
-    if labels and len(labels) <= MAX_LISTED and any(split["labels"] for split in data["splits"].values()):
-        counts = [
-            [label, *((split["labels"] or {}).get(label, 0) for split in data["splits"].values())] for label in labels
-        ]
-        text += "\n\nUtterances by label:\n\n" + _table(("Label", *data["splits"]), counts)
+    counted = [_label_counts(data["splits"], task) for task in tasks_of(results)]
+    text += "".join(f"\n\n{table}" for table in counted if table)
     if data["unlabelled"]:
         text += f"\n\nRows without a label, not used: {data['unlabelled']}."
     if data["left_out"]:
@@ -272,19 +239,25 @@ def _trained_on(results: Facts) -> str:
     return text
 
 
+def _label_counts(splits: Facts, task: Facts) -> str:
+    """Utterances of each label of a task in each split; empty where it has none, or too many."""
+    counts = [(split.get("task_labels") or {}).get(task["name"], split["labels"]) for split in splits.values()]
+    if not any(counts) or not 0 < len(task["labels"]) <= MAX_LISTED or task["problem_type"] == "regression":
+        return ""
+    rows = [[label, *((there or {}).get(label, 0) for there in counts)] for label in task["labels"]]
+    several = any("task_labels" in split for split in splits.values())
+    title = f"Utterances by `{task['name']}`" if several else "Utterances by label"
+    return f"{title}:\n\n{_table(('Label', *splits), rows)}"
+
+
 def _recipe(results: Facts) -> str:
-    model, run = results["model"], results["run"]
-    backbone = model["backbone"]
-    if is_hub_id(backbone):
-        backbone = f"[{backbone}](https://huggingface.co/{backbone})"
-    facts = {
-        "backbone": backbone,
-        **{name: model[name] for name in ("architecture", "parameters", "layer", "pooling", "head", "loss")},
-        **run["recipe"],
-        "steps": run["steps"],
-        "epochs": run["epochs"],
-    }
-    rows = [(name.replace("_", " "), value) for name, value in facts.items() if value is not None]
+    run = results["run"]
+    facts = {**recipe_of_model(results["model"]), **run["recipe"], "steps": run["steps"], "epochs": run["epochs"]}
+    rows = [
+        (name.replace("_", " "), in_options(value) if isinstance(value, Mapping) else value)
+        for name, value in facts.items()
+        if value is not None
+    ]
     return f"## How it was trained\n\n{_table(('Setting', 'Value'), rows)}"
 
 
@@ -319,21 +292,3 @@ def _cell(value: Any) -> str:
 
 def _known(value: Any) -> Any:
     return "not recorded" if value is None else value
-
-
-def _metric_title(name: str) -> str:
-    return METRICS[name][0] if name in METRICS else name
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:.3f}" if unit in ("fraction", "correlation") else f"{value:.2f}"
-
-
-def _unit(metric: Facts) -> str:
-    return "" if metric["unit"] in ("fraction", "correlation", "") else f" {metric['unit']}"
-
-
-def _interval(metric: Facts) -> str:
-    if metric["low"] is None or metric["high"] is None:
-        return "not defined"
-    return f"{_number(metric['low'], metric['unit'])} to {_number(metric['high'], metric['unit'])}{_unit(metric)}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..data.audit import in_words
+from .words import tasks_of
 
 Facts = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def caveats(results: Facts) -> list[str]:
         *_of_the_data(results),
         *_of_the_splits(results),
         *_of_the_measure(results),
-        *_OF_TARGET.get(results["data"]["target"], ()),
+        *(line for task in tasks_of(results) for line in _OF_TARGET.get(task["name"], ())),
         _USE,
     ]
 
@@ -60,7 +61,7 @@ def is_held_out(split: str) -> bool:
 
 
 def _of_the_data(results: Facts) -> Iterator[str]:
-    model, data = results["model"], results["data"]
+    data = results["data"]
     train = data["splits"].get("train")
     if data["synthetic"]:
         yield "**The data are synthetic**: it is a demonstration, not a model for real speech."
@@ -74,7 +75,7 @@ def _of_the_data(results: Facts) -> Iterator[str]:
         yield f"It heard only this language in training: {', '.join(data['language'])}. On others it is not measured."
     else:
         yield "The language of the training data is not recorded."
-    if model["problem_type"] == "regression":
+    if any(task["problem_type"] == "regression" for task in tasks_of(results)):
         yield "It can answer with values outside the range of its training labels."
 
 
@@ -104,7 +105,10 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
     if not any(is_held_out(metric["split"]) for metric in metrics):
         yield "Performance on a test split is not measured."
     for name in dict.fromkeys(metric["split"] for metric in metrics):
-        count = next(metric["n"] for metric in metrics if metric["split"] == name)
+        counts = [m["n"] for m in metrics if m["split"] == name and m["interval_unit"] != "trial"]
+        if not counts:
+            continue
+        count = max(counts)  # of several tasks, some utterances may have a label for one only
         if count < FEW_UTTERANCES:
             yield f"The split `{name}` has {_count(count, 'utterance')} only: small differences on it mean nothing."
         speakers = splits[name]["speakers"] if name in splits else None

@@ -4,7 +4,9 @@ Hu et al., "LoRA", ICLR 2022. Heads, pooling and all else that is new is trained
 """
 
 import dataclasses
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +37,27 @@ def add_lora(
     Raises:
         InputError: peft is not installed, an unknown or impossible setting, or an encoder without attention.
     """
+    given = check_lora(model, settings)
+    from peft import LoraConfig, get_peft_model
+
+    values = {"target_modules": _targets(model), "modules_to_save": _new_parts(model), **given}
     try:
-        from peft import LoraConfig, get_peft_model
+        with _peft_s_own_warnings():
+            adapted = get_peft_model(model, LoraConfig(**values))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {one_line(error)}; mend its fields") from error
+    adapted.peft_config["default"].base_model_name_or_path = backbone  # peft would take the model's own name
+    return adapted
+
+
+def check_lora(model: HfSpeechPreTrainedModel, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of `add_lora`, which a model may have; the model can be without numbers, and is not changed.
+
+    Raises:
+        InputError: peft is not installed, an unknown setting, or an encoder without attention.
+    """
+    try:
+        from peft import LoraConfig
     except ImportError as error:
         raise InputError("LoRA needs peft, which is not installed: pip install 'hf_speech[lora]'") from error
     given = dict(settings or {})
@@ -44,16 +65,23 @@ def add_lora(
     for name in given:
         if name not in valid:
             raise unknown_name(name, valid, "field of lora")
-    linear = {name.rpartition(".")[2] for name, _ in model.encoder.backbone.named_modules()}
-    targets = [name for name in TARGETS if name in linear]
-    if not targets and "target_modules" not in given:
+    if not _targets(model) and "target_modules" not in given:
         kind = model.config.backbone_config.model_type
-        raise InputError(f"lora: a {kind} has no attention to adapt; leave lora out, or name target_modules")
-    values = {"target_modules": targets, "modules_to_save": _new_parts(model), **given}
-    try:
-        return get_peft_model(model, LoraConfig(base_model_name_or_path=backbone, **values))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"lora: {one_line(error)}; mend its fields") from error
+        raise InputError(f"lora: the encoder ({kind}) has no attention to adapt; leave lora out")
+    return given
+
+
+def _targets(model: HfSpeechPreTrainedModel) -> list[str]:
+    there = {name.rpartition(".")[2] for name, _ in model.encoder.backbone.named_modules()}
+    return [name for name in TARGETS if name in there]
+
+
+@contextmanager
+def _peft_s_own_warnings() -> Iterator[None]:
+    """Silences what transformers says of an attribute that peft 0.21 asks for by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 def _new_parts(model: HfSpeechPreTrainedModel) -> list[str]:
@@ -96,4 +124,5 @@ def load_lora(folder: str | Path, backbone: str | None = None) -> "PeftModel":
         raise InputError(f"{place}: does not say which encoder it belongs to; give its Hub name or folder as backbone")
     model = HfSpeechForSequenceClassification(HfSpeechConfig.from_pretrained(str(folder)))
     model.encoder.load_pretrained(name)
-    return PeftModel.from_pretrained(model, str(place), is_trainable=True)
+    with _peft_s_own_warnings():
+        return PeftModel.from_pretrained(model, str(place), is_trainable=True)

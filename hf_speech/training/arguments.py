@@ -153,9 +153,9 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "remove_unused_columns": False,
 }
 # Fields of TrainingArguments that the run decides, or that would go round the model's own loss.
-_OURS = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
-_OURS |= {"label_smoothing_factor", "label_names", "prediction_loss_only"}
-_OURS |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
+OF_THE_RUN = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
+OF_THE_RUN |= {"label_smoothing_factor", "label_names", "prediction_loss_only"}
+OF_THE_RUN |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
 # Fields that make no sense at 0 or below; transformers and torch find out late, or never.
 _ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "early_stopping_patience", "learning_rate")
 _ABOVE_ZERO += ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps")
@@ -167,7 +167,7 @@ def training_fields() -> dict[str, Any]:
 
     hints = typing.get_type_hints(TrainingArguments)
     hints["resume_from_checkpoint"] |= bool  # true: the last one; transformers' command line knows paths only
-    return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in _OURS}
+    return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in OF_THE_RUN}
 
 
 def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -189,11 +189,21 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
         values = merged(base, values)
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
     for name, value in (overrides or {}).items():
-        table, _, key = name.partition(".")
-        if key and not isinstance(values.get(table) or {}, dict):
-            raise InputError(f"flags: {name}: {table} is {values[table]!r}, which has no fields of its own")
-        values[table] = {**(values.get(table) or {}), key: value} if key else value
+        _lay(values, name, value)
     return make_config(values, " with ".join(places))
+
+
+def _lay(values: dict[str, Any], name: str, value: Any) -> None:
+    """Puts a flag's value in its place: `a.b.c` into the table b of the table a; no table that was there is changed."""
+    *path, last = name.split(".")
+    table = values
+    for i, part in enumerate(path):
+        inner = table.get(part) or {}
+        if not isinstance(inner, dict):
+            raise InputError(f"flags: {name}: {'.'.join(path[: i + 1])} is {inner!r}, which has no fields of its own")
+        table[part] = dict(inner)
+        table = table[part]
+    table[last] = value
 
 
 def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
@@ -212,6 +222,10 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
             raise InputError(f"{where}: {unknown_name(name, group_of, 'field', further)}")
         hint = hints[name] if name in group_of else foreign[name]
         sorted_in[group_of.get(name, "training")][name] = fit(value, hint, f"{where}: {name}")
+    if sorted_in["head"].get("tasks"):
+        from .parts import fit_tasks
+
+        sorted_in["head"]["tasks"] = fit_tasks(sorted_in["head"]["tasks"], f"{where}: tasks")
     config = RunConfig(
         ModelArguments(**sorted_in["model"]),
         HeadArguments(**sorted_in["head"]),
@@ -242,6 +256,8 @@ def model_settings(config: RunConfig) -> dict[str, Any]:
 def _check_names(config: RunConfig, where: str) -> None:
     # What the model would refuse after minutes of reading data is refused here.
     from ..models.configuration import BACKBONES
+    from .build import augmentation_of, makes_speakers
+    from .parts import check_parts
 
     model, head = config.model, config.head
     try:
@@ -253,15 +269,21 @@ def _check_names(config: RunConfig, where: str) -> None:
             lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
         if isinstance(head.class_weights, str):
             lookup({"balanced": True, "[1, 2], a factor a class": True}, head.class_weights, "class_weights")
-        _check_parts(model_settings(config))
+        check_parts(model_settings(config))
         rules = target_rules(config)
+        augmentation_of(config)
+        makes_speakers(config)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if all(rule.regression for rule in rules.values()):
         for name, value in (("class_weights", head.class_weights), ("labels", config.data.labels)):
             if value is not None:
-                loss = model_settings(config)["loss"]
-                raise InputError(f"{where}: {name} has no part in a regression (loss {loss}); leave it out")
+                raise InputError(f"{where}: {name} has no part in a regression ({_losses(config)}); leave it out")
+    if head.class_weights == "balanced" and any(rule.kind == "multi_label_classification" for rule in rules.values()):
+        raise InputError(f"{where}: class_weights balanced is for one label a row; give a factor a class, or none")
+    for name in ("labels", "bins", "target") if head.tasks else ():
+        if getattr(config.data, name) != getattr(DataArguments, name):
+            raise InputError(f"{where}: {name} has no part where there are tasks; give it in the table of its task")
     if config.data.speaker_independent and config.data.target == "speaker_id":
         raise InputError(f"{where}: speaker_independent can't hold where speakers are the classes; leave it out")
     if config.data.on_bad_audio == "skip" and not config.data.streaming and config.data.check_audio != "full":
@@ -274,29 +296,19 @@ def _check_names(config: RunConfig, where: str) -> None:
         raise InputError(f"{where}: unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
 
 
-def _check_parts(settings: Mapping[str, Any]) -> None:
-    """Refuses names and options of parts that do not exist."""
-    from ..models.heads import HEADS
-    from ..models.losses import LOSSES, check_options, check_pair
-    from ..models.necks import NECKS
-    from ..models.pooling import POOLINGS
-    from ..models.projections import PROJECTIONS
-    from ..models.registry import with_options
-
-    parts = {"neck": NECKS, "pooling": POOLINGS, "projection": PROJECTIONS, "head": HEADS}
-    for tables in (settings, *settings.get("tasks", {}).values()):
-        for what, registry in parts.items():
-            if what in tables:
-                part = lookup(registry, tables[what], what)
-                with_options(part, tables.get(f"{what}_config", {}), f"{what} {tables[what]!r}")
-        if "loss" in tables:
-            lookup(LOSSES, tables["loss"], "loss")
-            check_options(tables["loss"], tables.get("loss_config", {}))
-            check_pair(tables["loss"], tables.get("head", settings.get("head", "linear")))
+def _losses(config: RunConfig) -> str:
+    settings = model_settings(config)
+    names = [table.get("loss") or settings.get("loss") for table in (settings.get("tasks") or {"": {}}).values()]
+    return f"loss {', '.join(dict.fromkeys(map(str, names)))}"
 
 
 def target_rules(config: RunConfig) -> "dict[str, TargetRule]":
-    """The columns that a run predicts, and how each becomes labels."""
+    """The columns that a run predicts, and how each becomes labels.
+
+    Raises:
+        InputError: bins that are no rule, or of a loss that is not for classes.
+    """
+    from ..data.bins import bin_names
     from ..data.several import TargetRule
     from ..models.losses import LOSSES
 
@@ -304,8 +316,13 @@ def target_rules(config: RunConfig) -> "dict[str, TargetRule]":
     tables = settings.get("tasks") or {config.data.target: {"labels": config.data.labels, "bins": config.data.bins}}
     rules = {}
     for column, table in tables.items():
-        loss = LOSSES[table.get("loss", settings.get("loss", "cross_entropy"))]
-        rules[column] = TargetRule(table.get("labels"), loss.problem_type, table.get("bins"))
+        name, bins = table.get("loss") or settings.get("loss") or "cross_entropy", table.get("bins")
+        kind = LOSSES[name].problem_type
+        if bins and kind != "single_label_classification":
+            raise InputError(f"bins make classes of {column!r}, but loss {name!r} is for {kind}; leave one of them out")
+        if bins:
+            bin_names(bins)
+        rules[column] = TargetRule(table.get("labels"), kind, bins)
     return rules
 
 
@@ -331,6 +348,7 @@ def training_arguments(
         "dataloader_drop_last": drop_last,
         "dataloader_pin_memory": torch.cuda.is_available(),
         "disable_tqdm": not sys.stderr.isatty(),  # log lines in place of a bar
+        "use_cpu": not torch.accelerator.is_available(),  # or bf16 is refused there
         "eval_strategy": "no",
     }
     given = config.training
@@ -356,20 +374,6 @@ def training_arguments(
 def boolean_fields() -> set[str]:
     """Our fields that are true or false: as flags they need no value."""
     return {f.name for kind in GROUPS.values() for f in dataclasses.fields(kind) if f.type in ("bool", bool)}
-
-
-def describe_fields() -> str:
-    """Every field of a run with its meaning and default, a line each."""
-    lines = []
-    for group, kind in GROUPS.items():
-        lines.append(f"{group}:")
-        for item in dataclasses.fields(kind):
-            default = item.default_factory() if callable(item.default_factory) else item.default
-            shown = "" if default in (None, [], {}) else f" ({default})"
-            lines.append(f"  {item.name:28}{item.metadata['help']}{shown}")
-    lines.append("training: all fields of transformers' TrainingArguments; ours differ in these defaults")
-    lines += [f"  {name:28}{value}" for name, value in TRAINING_DEFAULTS.items() if name not in _OURS]
-    return "\n".join(lines)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 from transformers.utils import cached_file
 
+from ..audio import SAMPLE_RATE
 from ..data.augment import Augmentation, speed_class_names
 from ..data.targets import class_counts, class_weights, known, labels_of, target_statistics
 from ..errors import InputError, one_line, unknown_name
@@ -17,8 +18,7 @@ from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import BACKBONES, HfSpeechConfig
 from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from ..models.presets import PRESETS, merged
-from ..models.registry import with_options
-from .adapters import add_lora
+from .adapters import add_lora, check_lora
 from .arguments import HeadArguments, ModelArguments, RunConfig, model_settings
 from .rows import RunRows
 
@@ -62,7 +62,10 @@ def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
     settings = {name: value for name, value in model_settings(config).items() if name not in of_the_head}
     try:
         with torch.device("meta"):
-            return HfSpeechModel(HfSpeechConfig(backbone_config=backbone, **settings))
+            draft = HfSpeechModel(HfSpeechConfig(backbone_config=backbone, **settings))
+        if config.model.lora:
+            check_lora(draft, config.model.lora)
+        return draft
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, TypeError) as error:  # what torch and transformers say of values
@@ -111,7 +114,8 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
     """
     arguments = config.model
     pretrained = arguments.backbone is not None and arguments.backbone not in PRESETS
-    settings = merged(model_settings(config), _task_settings(config, rows))
+    settings = {name: value for name, value in model_settings(config).items() if name != "tasks"}
+    settings = merged(settings, _task_settings(config, rows))
     try:
         model = HfSpeechForSequenceClassification.from_backbone(
             str(arguments.backbone) if pretrained else backbone,
@@ -152,19 +156,27 @@ def _task_settings(config: RunConfig, rows: RunRows) -> dict[str, Any]:
         tasks[target] = {
             **own,
             **_facts(target, names, weights, there, False),
+            "unit": tables[target].get("unit") or (config.run.unit if names is None else None),
             "ordered": bool(tables[target].get("bins")),
         }
     return {"tasks": tasks}
 
 
-def augmentation_of(config: RunConfig, sampling_rate: int) -> Augmentation | None:
+def augmentation_of(config: RunConfig, sampling_rate: int = SAMPLE_RATE) -> Augmentation | None:
     """What is done to the training audio; None: nothing.
 
     Raises:
         InputError: an unknown field of `augment`, or an impossible value.
     """
     table = {name: value for name, value in config.data.augment.items() if name != "speed_classes"}
-    return with_options(Augmentation, table, "augment")(sample_rate=sampling_rate) if table else None
+    valid = {field.name for field in fields(Augmentation)} - {"sample_rate"} | {"speed_classes"}
+    for name in table:
+        if name not in valid:
+            raise unknown_name(name, valid, "field of augment")
+    try:
+        return Augmentation(sample_rate=sampling_rate, **table) if table else None
+    except InputError as error:
+        raise InputError(f"augment: {error}") from None
 
 
 def makes_speakers(config: RunConfig) -> bool:
@@ -174,9 +186,12 @@ def makes_speakers(config: RunConfig) -> bool:
         InputError: there are no speeds, or it is not speakers that are told apart.
     """
     table = config.data.augment
+    if not isinstance(table.get("speed_classes", False), bool):
+        raise InputError(f"augment: speed_classes is {table['speed_classes']!r}; give true or false")
     if not table.get("speed_classes"):
         return False
-    if not table.get("speeds") or config.data.target != "speaker_id" or config.head.tasks:
+    speaks = config.data.target == "speaker_id" and not config.head.tasks and not config.data.bins
+    if not table.get("speeds") or not speaks:
         raise InputError("augment: speed_classes needs speeds, and speaker_id as the target; leave it out")
     return True
 

@@ -1,17 +1,21 @@
 """What results.json says of a run: its model, its data, its recipe."""
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..data.targets import labels_of
+from ..models.modeling import HfSpeechForSequenceClassification
 from .arguments import RunConfig
 from .rows import RunRows
 
 
-def model_facts(model: Any, *, name: str, backbone: str | None, licence: str | None) -> dict[str, Any]:
+def model_facts(
+    model: Any, *, name: str, backbone: str | None, licence: str | None, lora: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The `model` section, for a model of ours or any other audio classifier.
 
     Args:
@@ -19,6 +23,7 @@ def model_facts(model: Any, *, name: str, backbone: str | None, licence: str | N
         name: what it is called.
         backbone: Hub name of the encoder it started from; None: from scratch, or not known.
         licence: of the weights.
+        lora: settings of the low-rank updates that were trained and merged in; None: none were.
     """
     config = model.config
     own = getattr(config, "backbone_config", None)
@@ -37,7 +42,38 @@ def model_facts(model: Any, *, name: str, backbone: str | None, licence: str | N
         "sample_rate": getattr(config, "sampling_rate", 16_000),
         "architecture": type(model).__name__,
         "license": licence,
+        **_parts(model),
+        **({"adapter": {"kind": "lora", **lora}} if lora else {}),
     }
+
+
+def _parts(model: Any) -> dict[str, Any]:
+    """What a model of ours is made of, part by part; of somebody else's, nothing."""
+    if not isinstance(model, HfSpeechForSequenceClassification):
+        return {}
+    config = model.config
+    own = config.backbone_config
+    parts = {"backbone": {"name": own.model_type, "options": dict(getattr(own, "network_config", None) or {})}}
+    if hasattr(own, "frontend"):
+        parts["front end"] = {"name": own.frontend, "options": dict(own.frontend_config or {})}
+    for what in ("neck", "pooling", "projection"):
+        parts[what] = {"name": getattr(config, what), "options": dict(getattr(config, f"{what}_config") or {})}
+    tasks = [
+        {
+            "name": task.name,
+            "problem_type": task.problem_type,
+            "labels": list(task.labels),
+            "ordered": task.is_ordered,
+            "head": task.head,
+            "head_config": dict(task.head_config),
+            "loss": task.loss,
+            "loss_config": dict(task.loss_config),
+            "weight": task.weight,
+            "unit": task.unit or "",
+        }
+        for task in model.tasks
+    ]
+    return {"parts": parts, "tasks": tasks}
 
 
 def data_name(config: RunConfig) -> str:
@@ -92,6 +128,7 @@ def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
         "freeze": config.model.freeze,
         "freeze_layers": config.model.freeze_layers,
         "class_weights": config.head.class_weights,
+        **({"augment": config.data.augment} if config.data.augment else {}),
     }
 
 
@@ -99,14 +136,20 @@ def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any
     """What results.json says of a split: utterances, speakers, seconds, rows a label (of the first target)."""
     if isinstance(rows, IterableDataset):
         return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
-    counts = None
-    names, targets = run.names, list(run.targets)
-    if names is not None:
-        occurrences = Counter(labels_of(rows, targets)[targets[0]].tolist())
-        counts = {name: occurrences[i] for i, name in enumerate(names)}
+    labels = labels_of(rows, list(run.targets))
+    counts = {task: _counts(labels[task], names) for task, names in run.targets.items()}
     return {
         "utterances": len(rows),
         "speakers": len(set(rows["speaker_id"])) if "speaker_id" in rows.column_names else None,
         "seconds": round(float(sum(rows["duration"])), 1),
-        "labels": counts,
+        "labels": next(iter(counts.values())),
+        **({"task_labels": counts} if len(counts) > 1 else {}),
     }
+
+
+def _counts(labels: np.ndarray, names: Sequence[str] | None) -> dict[str, int] | None:
+    """Rows with each label: of (N,) class numbers, or (N, C) ones and zeros; None of numbers."""
+    if names is None:
+        return None
+    has = labels == 1 if labels.ndim > 1 else labels[:, None] == np.arange(len(names))
+    return dict(zip(names, has.sum(axis=0).tolist(), strict=True))

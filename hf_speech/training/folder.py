@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 # Without the first, transformers dies on a checkpoint; without the others it goes on silently with other weights.
 CHECKPOINT_FILES = ("trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # in the place of the model's, where low-rank updates are trained
 
 
 def claim_folder(config: RunConfig) -> Path:
@@ -77,5 +78,7 @@ def checkpoint_to_resume(config: RunConfig, folder: Path) -> str | None:
 
 
 def _missing_files(checkpoint: Path) -> list[str]:
-    missing = [name for name in CHECKPOINT_FILES if not (checkpoint / name).is_file()]
+    adapted = (checkpoint / ADAPTER_WEIGHTS).is_file()
+    wanted = [ADAPTER_WEIGHTS if adapted and name == "model.safetensors" else name for name in CHECKPOINT_FILES]
+    missing = [name for name in wanted if not (checkpoint / name).is_file()]
     return missing if any(checkpoint.glob("rng_state*.pth")) else [*missing, "rng_state.pth"]

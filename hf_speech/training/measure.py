@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 
 from ..audio import SAMPLE_RATE
 from ..data.checks import check_rows
+from ..data.multilabel import multi_label_rows
 from ..data.readers import load_rows
-from ..data.several import label_table
+from ..data.several import binned_rows, label_table
 from ..data.targets import label_rows, rows_with_target
-from ..errors import InputError, unknown_name
+from ..errors import InputError, lookup, unknown_name
 from ..inference import load_model, shortest, tasks_of
+from ..models.tasks import Task
 from ..results import FILE_NAME, Results, run_facts
-from .arguments import read_config
+from .arguments import RunConfig, read_config
 from .evaluation import evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments
 from .rows import RunRows
@@ -23,7 +25,7 @@ from .run import DEFAULT_SEED
 
 # The fields of a run that a measurement reads; any other would be without effect.
 FIELDS = {"dataset_config", "reader", "columns", "target", "on_bad_audio", "check_audio", "channel", "max_seconds"}
-FIELDS |= {"data_name", "language", "synthetic", "unit", "seed"}
+FIELDS |= {"data_name", "language", "synthetic", "unit", "seed", "bins", "tasks"}  # of tasks, only their bins
 
 
 def measure(
@@ -56,14 +58,11 @@ def measure(
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
     started = time.monotonic()
     model, extractor = load_model(model_name)
-    if model.config.problem_type == "multi_label_classification":
-        raise InputError(
-            f"{model_name}: has several labels an utterance, which can't be measured yet; give another model"
-        )
-    trained = {name: getattr(model.config, name, None) for name in ("target", "unit")}
+    first, *others = tasks_of(model)
+    trained = {} if others else {"target": first.name, "unit": first.unit}  # of several, each says its own
     known = {name: value for name, value in trained.items() if value}
     config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
-    rows = _read(config.data, model, split)
+    rows = _read(config, model, split)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,10 +86,11 @@ def measure(
     return results
 
 
-def _read(arguments: Any, model: Any, split: str | None) -> RunRows:
+def _read(config: RunConfig, model: Any, split: str | None) -> RunRows:
     """The rows to measure on, labelled with the model's own label numbers."""
+    arguments = config.data
     splits = load_rows(
-        arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
+        str(arguments.dataset), reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
     )
     wanted = split or ("test" if "test" in splits else None)
     if wanted is not None and wanted not in splits:
@@ -99,11 +99,14 @@ def _read(arguments: Any, model: Any, split: str | None) -> RunRows:
     name, tasks = wanted or "all", tasks_of(model)
     names = {task.name: None if task.problem_type == "regression" else list(task.labels) for task in tasks}
     if len(tasks) > 1:
-        labelled = label_table(name, rows, names)
+        binned = rows
+        for task, table in config.head.tasks.items():
+            lookup(names, task, f"task of {config.model.backbone}")
+            binned = binned_rows(name, binned, task, table["bins"]) if table.get("bins") else binned
+        labelled = label_table(name, binned, names)
     else:
         names = {arguments.target: next(iter(names.values()))}
-        labelled = rows_with_target(name, rows, arguments.target)
-        labelled = label_rows(name, labelled, arguments.target, names[arguments.target])
+        labelled = _label(name, rows, arguments, tasks[0])
     checked, bad = check_rows(
         labelled,
         how=arguments.check_audio,
@@ -112,3 +115,14 @@ def _read(arguments: Any, model: Any, split: str | None) -> RunRows:
         channel=arguments.channel,
     )
     return RunRows({name: checked}, names, len(rows) - len(labelled), {name: bad})
+
+
+def _label(split: str, rows: Dataset, arguments: Any, task: Task) -> Dataset:
+    """The rows that have the target, labelled as the one task of the model has it."""
+    target = arguments.target
+    if task.problem_type == "multi_label_classification":
+        return multi_label_rows(split, rows, target, list(task.labels))
+    if arguments.bins:
+        rows = binned_rows(split, rows, target, arguments.bins)
+    names = None if task.problem_type == "regression" else list(task.labels)
+    return label_rows(split, rows_with_target(split, rows, target), target, names)

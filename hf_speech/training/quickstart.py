@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.readers import guess_reader, load_rows
 from ..errors import InputError
-from ..inference import load_model, predict
+from ..inference import in_words, load_model, predict
 from ..samples import sample_corpus
 from .arguments import RunConfig, read_config
 from .run import summary, train
@@ -37,13 +37,12 @@ def quickstart(
     model, extractor = load_model(output_dir)
     example = _held_out_file(Path(output_dir), config.data.dataset)
     said = predict(model, extractor, [example])[0]
-    answer = f"{said['value']:.2f}" if "value" in said else f"{said['label']} ({said['score']:.2f})"
     return "\n".join(
         [
             "",
             summary(results, Path(output_dir)),
             "",
-            f"Loaded again with AutoModelForAudioClassification, it hears in {Path(example).name}: {answer}",
+            f"Loaded again with AutoModelForAudioClassification, it hears in {Path(example).name}: {in_words(said)}",
             "",
             "Next:",
             f"  the card, with plots:     {output_dir}/README.md",

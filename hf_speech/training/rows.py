@@ -92,6 +92,8 @@ def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, mi
             raise InputError("speaker_independent can't be checked on a stream: leave it out, or streaming")
         if len(targets) > 1:
             raise InputError("a stream's rows can have one target: leave out streaming, or all tasks but one")
+        if any(rule.bins or rule.kind == "multi_label_classification" for rule in targets.values()):
+            raise InputError("a stream's rows can have neither bins nor several labels: leave out streaming")
         return _read_stream(arguments, targets, min_seconds)
     loaded = load_rows(
         arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns

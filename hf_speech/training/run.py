@@ -15,7 +15,7 @@ from ..data.collator import SpeechCollator
 from ..errors import InputError, one_line
 from ..hub.card import write_card
 from ..models.batchnorm import VectorBatchNorm1d
-from ..plots import FILE_NAMES, plot_curves
+from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..results import FILE_NAME, Results, run_facts
 from .adapters import FOLDER, save_adapted
 from .arguments import TRAINING_DEFAULTS, RunConfig, target_rules, training_arguments
@@ -69,37 +69,18 @@ def train(config: RunConfig) -> Results:
         remove_checkpoints(folder)  # not before all was checked
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
     begun = time.monotonic()
-    outcome = trainer.train(resume_from_checkpoint=resumed)
+    trainer.train(resume_from_checkpoint=resumed)
     train_seconds = time.monotonic() - begun
     if not trainer.is_world_process_zero():
         return Results({}, {}, [], None, {})
     _refuse_divergence(model)
     rows = rows.without(trainer.data_collator.skipped)
-    measured: list[str] = [split for split in ("validation", "test") if split in rows.splits]
-    evaluations = {split: evaluate_split(config, rows, split, model, extractor, seed) for split in measured}
-    results = Results(
-        model=model_facts(
-            model,
-            name=config.run.name or folder.absolute().name,
-            backbone=public_arguments(config).get("backbone"),
-            licence=config.run.license,
-        ),
-        data=data_facts(config, rows),
-        metrics=[number for evaluation in evaluations.values() for number in evaluation.metrics],
-        confusion=next((e.confusion for e in reversed(evaluations.values())), None),
-        run=run_facts(
-            seed,
-            device=str(model.device),
-            wall_seconds=round(time.monotonic() - started, 1),
-            steps=outcome.global_step,
-            epochs=round(float(trainer.state.epoch or 0), 2),
-            arguments=public_arguments(config),
-            recipe=recipe_facts(config, trainer.args),
-        )
-        | {"train_seconds": round(train_seconds, 1)},
-    )
-    _finish(folder, config, model, extractor, results, evaluations, trainer.state.log_history)
-    return results
+    times = {"started": started, "train_seconds": train_seconds}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name:
+        fresh = Path(name)
+        if config.model.lora:  # what is measured is what is kept
+            model = save_adapted(model, fresh)
+        return _finish(folder, fresh, config, rows, model, extractor, trainer, times)
 
 
 def leave_process_group() -> None:
@@ -125,12 +106,12 @@ def _refuse_divergence(model: Any) -> None:
 def summary(results: Results, folder: Path) -> str:
     """A few lines for the terminal: what came out, and where it lies."""
     lines = [f"{folder}: {results.model['name']}, {results.model['parameters']:,} parameters"]
+    width = max([10, *(len(number["name"]) + 1 for number in results.metrics)])
     for number in results.metrics:
         value, low, high = (number[key] for key in ("value", "low", "high"))
         shown = "not defined" if value is None else f"{value:.3f}  95 % interval {low:.3f} to {high:.3f}"
-        lines.append(
-            f"  {number['split']:11}{number['name']:10}{shown} ({number['n']} utterances, by {number['interval_unit']})"
-        )
+        by = f"({number['n']} utterances, by {number['interval_unit']})"
+        lines.append(f"  {number['split']:11}{number['name']:{width}}{shown} {by}")
     return "\n".join(lines)
 
 
@@ -181,35 +162,72 @@ def _trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> Sp
 
 def _finish(
     folder: Path,
+    fresh: Path,
     config: RunConfig,
+    rows: RunRows,
     model: Any,
     extractor: Any,
-    results: Results,
-    evaluations: dict[str, Evaluation],
-    history: list[dict[str, Any]],
-) -> None:
-    """Writes all files beside their place, then moves them in; results.json, the mark of a finished run, comes last."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name:
-        fresh = Path(name)
-        if config.model.lora:
-            model = save_adapted(model, fresh)
-        model.save_pretrained(fresh)
-        extractor.save_pretrained(fresh)
-        text = yaml.safe_dump(config.recipe(), sort_keys=False, allow_unicode=True)
-        (fresh / CONFIG_NAME).write_text(text, encoding="utf-8")
-        if evaluations:
-            write_evaluation(list(evaluations.values())[-1], fresh, config.run.unit)
-        if any("loss" in entry for entry in history):
-            plot_curves(history, fresh / FILE_NAMES["curves"])
-        results.write(fresh)
-        write_card(fresh)
-        for path in fresh.rglob("*.*"):
-            path.chmod(0o644)  # safetensors leaves its file to its owner alone
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        for stale in (FILE_NAME, *FILE_NAMES.values(), "predictions.csv"):
-            (folder / stale).unlink(missing_ok=True)
-        if not config.run.keep_checkpoints:
-            remove_checkpoints(folder)
-        for path in sorted(fresh.iterdir(), key=lambda path: path.name == FILE_NAME):
-            os.replace(path, folder / path.name)
+    trainer: SpeechTrainer,
+    times: dict[str, float],
+) -> Results:
+    """Measures, writes all files beside their place, then moves them in; results.json, the mark of the end, last."""
+    seed = config.training.get("seed", DEFAULT_SEED)
+    measured: list[str] = [split for split in ("validation", "test") if split in rows.splits]
+    evaluations = {split: evaluate_split(config, rows, split, model, extractor, seed) for split in measured}
+    results = _results(folder, config, rows, model, trainer, evaluations, times)
+    model.save_pretrained(fresh)
+    extractor.save_pretrained(fresh)
+    text = yaml.safe_dump(config.recipe(), sort_keys=False, allow_unicode=True)
+    (fresh / CONFIG_NAME).write_text(text, encoding="utf-8")
+    if evaluations:
+        write_evaluation(list(evaluations.values())[-1], fresh, config.run.unit)
+    history = trainer.state.log_history
+    if any("loss" in entry for entry in history):
+        plot_curves(history, fresh / FILE_NAMES["curves"])
+    results.write(fresh)
+    write_card(fresh)
+    for path in fresh.rglob("*.*"):
+        path.chmod(0o644)  # safetensors leaves its file to its owner alone
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    stale = [path for kind in FILE_NAMES for path in folder.glob(plot_name(kind, "*"))]
+    for path in (folder / FILE_NAME, folder / "predictions.csv", *stale):
+        path.unlink(missing_ok=True)
+    if not config.run.keep_checkpoints:
+        remove_checkpoints(folder)
+    for path in sorted(fresh.iterdir(), key=lambda path: path.name == FILE_NAME):
+        os.replace(path, folder / path.name)
     logger.info("finished: %s", folder)
+    return results
+
+
+def _results(
+    folder: Path,
+    config: RunConfig,
+    rows: RunRows,
+    model: Any,
+    trainer: SpeechTrainer,
+    evaluations: dict[str, Evaluation],
+    times: dict[str, float],
+) -> Results:
+    run = run_facts(
+        config.training.get("seed", DEFAULT_SEED),
+        device=str(model.device),
+        wall_seconds=round(time.monotonic() - times["started"], 1),
+        steps=trainer.state.global_step,
+        epochs=round(float(trainer.state.epoch or 0), 2),
+        arguments=public_arguments(config),
+        recipe=recipe_facts(config, trainer.args),
+    )
+    return Results(
+        model=model_facts(
+            model,
+            name=config.run.name or folder.absolute().name,
+            backbone=public_arguments(config).get("backbone"),
+            licence=config.run.license,
+            lora=config.model.lora,
+        ),
+        data=data_facts(config, rows),
+        metrics=[number for evaluation in evaluations.values() for number in evaluation.metrics],
+        confusion=next((e.confusion for e in reversed(evaluations.values())), None),
+        run=run | {"train_seconds": round(times["train_seconds"], 1)},
+    )

@@ -38,7 +38,8 @@ class SpeechTrainer(Trainer):
     """The Trainer; only evaluation differs.
 
     Rows are evaluated whole (in averaged pieces above `max_seconds`) and in batches of like length, and the numbers
-    of the task are logged: `eval_loss`, and UAR, WA and macro-F1, or MAE, RMSE and Pearson's r.
+    of each task are logged: `eval_loss`, and those of `tasks.metrics_of`, as `eval_<task>/<name>` where there are
+    several tasks.
 
     Args:
         max_seconds: see `inference.infer`.
@@ -71,7 +72,13 @@ class SpeechTrainer(Trainer):
             channel=self.channel,
             description="validating",
         )
-        numbers = validation_numbers(own_model(self.model), outcome, rows)
+        model = own_model(self.model)
+        was_training = model.training
+        model.eval()  # the loss as it will be in the end, whatever the step
+        try:
+            numbers = validation_numbers(model, outcome, rows)
+        finally:
+            model.train(was_training)
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)

@@ -58,7 +58,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def write_yaml(path: Path, **fields: Any) -> Path:
     """A file of TINY's fields with others above them; None leaves a field out."""
     values = {name: value for name, value in {**TINY, **fields}.items() if value is not None}
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
 
 

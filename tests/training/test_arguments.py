@@ -12,11 +12,11 @@ from hf_speech.fields import parse_flags
 from hf_speech.training.arguments import (
     GROUPS,
     TRAINING_DEFAULTS,
-    describe_fields,
     make_config,
     read_config,
     training_arguments,
 )
+from hf_speech.training.describe import describe_fields
 
 SCRATCH = {"backbone_config": {"model_type": "wav2vec2", "hidden_size": 32}}
 REPOSITORY = Path(__file__).resolve().parents[2]

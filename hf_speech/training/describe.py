@@ -1,0 +1,77 @@
+"""What a run may say, in words: every field, and every part of a model with its options, from their own definitions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..data.augment import Augmentation
+from ..models.backbones import OWN_BACKBONES
+from ..models.configuration import SSL_BACKBONES
+from ..models.presets import PRESETS
+from ..models.registry import options_of
+from .arguments import GROUPS, OF_THE_RUN, TRAINING_DEFAULTS
+from .parts import PARTS
+
+# How a run gives the parts that are not fields of their own.
+_GIVEN_AS = {
+    "front end": "of our own networks: backbone_config.frontend, with frontend_config",
+    "network": "from scratch: backbone_config.model_type, with network_config",
+}
+_PLURALS = {"loss": "losses"}
+
+
+def describe_fields() -> str:
+    """Every field of a run with its meaning and default, a line each."""
+    lines = []
+    for group, kind in GROUPS.items():
+        lines.append(f"{group}:")
+        for item in dataclasses.fields(kind):
+            default = item.default_factory() if callable(item.default_factory) else item.default
+            shown = "" if default in (None, [], {}) else f" ({default})"
+            lines.append(f"  {item.name:28}{item.metadata['help']}{shown}")
+    lines.append("training: all fields of transformers' TrainingArguments; ours differ in these defaults")
+    lines += [f"  {name:28}{value}" for name, value in TRAINING_DEFAULTS.items() if name not in OF_THE_RUN]
+    return "\n".join(lines)
+
+
+def describe_parts() -> str:
+    """Every part by kind: its name, the first line of its docstring, its options with their defaults; the presets."""
+    encoders = f"  of transformers: {', '.join(SSL_BACKBONES)}\n  of our own: {', '.join(OWN_BACKBONES)}"
+    texts = [f"backbones, by model_type:\n{encoders}"]
+    for what, registry in PARTS.items():
+        given = _GIVEN_AS.get(what, f"--{what}, with --{what}-config")
+        lines = [line for name, part in registry.items() for line in _lines(name, part)]
+        texts.append("\n".join([f"{_PLURALS.get(what, f'{what}s')} ({given}):", *lines]))
+    presets = [f"  {name:22}{_of_preset(settings)}" for name, settings in PRESETS.items()]
+    augment = ", ".join(f"{name}: {_plain(value)}" for name, value in _augment_options().items())
+    texts.append(f"augment (--augment):\n  {{{augment}}}")
+    texts.append("\n".join(["presets (--backbone; every field given beside stands above theirs):", *presets]))
+    return "\n".join(texts)
+
+
+def _lines(name: str, part: Callable[..., Any]) -> list[str]:
+    options = ", ".join(f"{option}: {_plain(value)}" for option, value in options_of(part).items())
+    told = (part.__doc__ or "").strip().partition("\n")[0]
+    return [f"  {name:22}{told}", *([f"  {'':22}{{{options}}}"] if options else [])]
+
+
+def _augment_options() -> dict[str, Any]:
+    own = {item.name: item.default for item in dataclasses.fields(Augmentation) if item.name != "sample_rate"}
+    return {**own, "speed_classes": False}
+
+
+def _of_preset(settings: Mapping[str, Any]) -> str:
+    backbone = settings["backbone_config"]
+    network = ", ".join(f"{name}: {_plain(value)}" for name, value in backbone.get("network_config", {}).items())
+    parts = (f"{what} {settings[what]}" for what in PARTS if what in settings)
+    shown = f"{backbone['model_type']}" + (f" {{{network}}}" if network else "")
+    return ", ".join([f"{shown} on {backbone['frontend']}", *parts])
+
+
+def _plain(value: object) -> str:
+    """A default as YAML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_plain, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
