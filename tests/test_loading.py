@@ -34,11 +34,13 @@ REGISTRIES = (BACKBONES, LAYERS, NECKS, POOLINGS, PROJECTIONS, PAIRS)
 _count = max(map(len, REGISTRIES))
 
 
-def _together(backbone: str, layer: int | str, *others: Any) -> tuple[Any, ...]:
-    """The parts of one model, with another backbone where the layer or the pooling needs one."""
-    if not takes(backbone, others[1]):
+def _together(backbone: str, layer: int | str, neck: str, pooling: str, *others: Any) -> tuple[Any, ...]:
+    """The parts of one model, with another backbone or neck where the layer or the pooling needs one."""
+    if not takes(backbone, pooling):
         backbone = "hubert"
-    return (backbone, "last" if backbone in OWN_BACKBONES else layer, *others)
+    if hasattr(POOLINGS[pooling], "token"):
+        neck = "relu"
+    return (backbone, "last" if backbone in OWN_BACKBONES else layer, neck, pooling, *others)
 
 
 # As many models as the longest registry has entries, each with the next entry of every other.
@@ -255,5 +257,6 @@ def test_the_folder_holds_safetensors_and_the_code_and_no_pickle(folders: Path) 
         "AutoConfig": "configuration.HfSpeechConfig",
         "AutoModel": "modeling.HfSpeechModel",
         "AutoModelForAudioClassification": "modeling.HfSpeechForSequenceClassification",
+        "AutoModelForAudioXVector": "modeling.HfSpeechForXVector",
     }
     assert config["model_type"] == "hf_speech"

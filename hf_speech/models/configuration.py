@@ -8,7 +8,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from .backbones import OWN_BACKBONES
 from .presets import merged
-from .registry import InputError, unknown_name
+from .registry import InputError, lookup, unknown_name
 from .tasks import Task, make_task
 
 # The SSL encoders of transformers that are made exact under padding here, by their model_type.
@@ -137,10 +137,20 @@ class HfSpeechConfig(PreTrainedConfig):
             raise unknown_name(model_type, BACKBONES, "backbone model_type")
         if isinstance(given, dict) and model_type in OWN_BACKBONES:
             # transformers knows no such types: they are made here, and travel with this file.
+            kind = OWN_BACKBONES[model_type]
             values = {name: value for name, value in given.items() if name != "model_type"}
-            self.backbone_config = OWN_BACKBONES[model_type](**values)
+            for name in values:  # transformers would take any, without effect
+                if not name.startswith("_"):
+                    lookup(kind().to_dict() | kind.__dataclass_fields__, name, f"value of a {model_type} configuration")
+            self.backbone_config = kind(**values)
 
     def _check(self) -> None:
+        if not 0 <= self.layerdrop < 1:
+            raise InputError(f"layerdrop is {self.layerdrop}; give a probability from 0 to below 1")
+        if self.sampling_rate < 1:
+            raise InputError(f"sampling_rate is {self.sampling_rate}; give samples per second")
+        if self.backbone_config.model_type == "wav2vec2-bert" and self.sampling_rate != 16_000:
+            raise InputError(f"sampling_rate is {self.sampling_rate}, but w2v-BERT takes 16,000 a second: resample")
         depth = self.backbone_config.num_hidden_layers
         valid = f"last, weighted_sum, or a number from 1 to {depth}"
         if not depth:
@@ -163,7 +173,12 @@ class HfSpeechConfig(PreTrainedConfig):
         for name in ("problem_type", "class_weights", "class_counts"):
             own.pop(name)  # these can't hold for several
         tables: list[dict[str, Any]] = [dict(table) for table in self.tasks]
-        return [make_task(table.pop("name"), merged(own, table)) for table in tables]
+        if not all("name" in table for table in tables):
+            raise InputError("tasks: a table has no name; give {name: {field: value}}")
+        tasks = [make_task(table.pop("name"), merged(own, table)) for table in tables]
+        if len({task.name for task in tasks}) < len(tasks):
+            raise InputError(f"tasks: a name stands twice in {', '.join(task.name for task in tasks)}")
+        return tasks
 
     @property
     def depth(self) -> int:
@@ -194,7 +209,9 @@ class HfSpeechConfig(PreTrainedConfig):
         if not values.get("apply_spec_augment", True):
             values.update(mask_time_prob=0.0, mask_feature_prob=0.0)
         config = type(self.backbone_config).from_dict(values)
-        config._attn_implementation = self.backbone_config._attn_implementation
+        # Of WavLM transformers has one kind of attention only; ours is put in its place afterwards.
+        is_wavlm = config.model_type == "wavlm"
+        config._attn_implementation = "eager" if is_wavlm else self.backbone_config._attn_implementation
         return config
 
 

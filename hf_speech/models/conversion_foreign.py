@@ -237,7 +237,7 @@ def _fill_encoder(model: HfSpeechPreTrainedModel, states: Mapping[str, Mapping[s
         encoder.load_stock_weights(dict(states["encoder"]))
     except RuntimeError as error:  # of torch, for weights of another shape
         raise InputError(f"the weights of the encoder: {one_line(error)}") from error
-    token = getattr(encoder.backbone.feature_projection, "token", None)
+    token = getattr(getattr(encoder, "class_token", None), "token", None)
     if token is not None and "token" in states:
         token.data.copy_(states["token"]["weight"])
 

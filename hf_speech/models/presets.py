@@ -36,6 +36,7 @@ def _vgg(model_type: str, size: int, **network: Any) -> dict[str, Any]:
         "projection": "dmha",
         "projection_config": {"size": 400},
         "head": "cosine",
+        "head_config": {"affine": True},  # the third of the fully connected layers: between embedding and margin
         "loss": "am_softmax",
         "loss_config": {"margin": 0.4},
     }

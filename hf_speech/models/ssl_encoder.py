@@ -23,15 +23,14 @@ from .wavlm_sdpa import use_sdpa
 
 
 class ClassToken(nn.Module):
-    """Puts a token in the first of the projected frames, in place of what stands there.
+    """Puts a token in the first of the frames that enter a transformer, in place of what stands there.
 
     Vaessen & van Leeuwen, "Fine-tuning wav2vec2 for speaker recognition", ICASSP 2022 (2109.15053), section 3: a
-    constant vector of ones, or a learned one, enters the transformer before the frames of the utterance.
+    constant vector of ones, or a learned one. It is put in behind SpecAugment, which would hide it otherwise.
     """
 
-    def __init__(self, projection: nn.Module, size: int, learned: bool) -> None:
+    def __init__(self, size: int, learned: bool) -> None:
         super().__init__()
-        self.projection = projection
         self.token = nn.Parameter(torch.empty(size)) if learned else None
         self.reset_parameters()
 
@@ -40,13 +39,11 @@ class ClassToken(nn.Module):
         if self.token is not None:
             init.ones_(self.token)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 1 + F, C) -> what the projection gives, with the token in frame 0."""
-        projected = self.projection(features)
-        frames, rest = (projected[0], projected[1:]) if isinstance(projected, tuple) else (projected, None)
-        ones = frames.new_ones(()) if self.token is None else self.token.to(frames.dtype)
-        frames = torch.cat([ones.expand(frames.shape[0], 1, frames.shape[2]), frames[:, 1:]], dim=1)
-        return frames if rest is None else (frames, *rest)
+    def enter(self, encoder: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A hook before the forward pass of a transformer, whose first input is frames (B, 1 + F, D)."""
+        frames, *others = inputs
+        token = frames.new_ones(()) if self.token is None else self.token.to(frames.dtype)
+        return (torch.cat([token.expand(frames.shape[0], 1, frames.shape[2]), frames[:, 1:]], dim=1), *others)
 
 
 class SSLEncoder(Encoder):
@@ -76,10 +73,9 @@ class SSLEncoder(Encoder):
         # The first layer's input counts too.
         self.layer_mix = WeightedSum(config.depth + 1) if config.layer == "weighted_sum" else None
         token = getattr(lookup(POOLINGS, config.pooling, "pooling"), "token", None)
-        self.has_token = token is not None
-        if self.has_token:
-            projection = self.backbone.feature_projection
-            self.backbone.feature_projection = ClassToken(projection, built.hidden_size, token == "learned")
+        self.class_token = None if token is None else ClassToken(built.hidden_size, token == "learned")
+        if self.class_token is not None:
+            self.backbone.encoder.register_forward_pre_hook(self.class_token.enter)
 
     def _set_rate(self, built: PretrainedConfig) -> None:
         self.kernels, self.strides = tuple(built.conv_kernel), tuple(built.conv_stride)
@@ -140,7 +136,7 @@ class SSLEncoder(Encoder):
         """What the backbone takes: features, its attention mask, and the real frames that come out, (B,)."""
         lengths = attention_mask.long().sum(-1)
         features = self.backbone.feature_extractor(input_values, lengths)
-        if self.has_token:
+        if self.class_token is not None:
             # One frame more at the start, whose content the token replaces, and one hop more for the mask.
             features = nn.functional.pad(features, (1, 0))
             attention_mask = nn.functional.pad(attention_mask, (self.hop, 0), value=1)
@@ -172,7 +168,7 @@ class SSLEncoder(Encoder):
 
     def frame_centre(self, frame: int) -> float:
         """See the base class; a class token, the first frame, stands at 0."""
-        if self.has_token:
+        if self.class_token is not None:
             return super().frame_centre(frame - 1) if frame else 0.0
         return super().frame_centre(frame)
 
@@ -200,13 +196,6 @@ class SSLEncoder(Encoder):
         Raises:
             InputError: some part that is built has no weights, or of another shape.
         """
-        if self.has_token:
-            name = "feature_projection."
-            weights = {
-                key.replace(name, f"{name}projection.", 1) if key.startswith(name) else key: value
-                for key, value in weights.items()
-            }
         missing, _ = self.backbone.load_state_dict(weights, strict=False)
-        missing = [name for name in missing if name != "feature_projection.token"]
         if missing:
             raise InputError(f"the weights lack {len(missing)} parts of the encoder, such as {missing[0]}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import Any
 
 from .heads import HEADS
@@ -68,9 +69,11 @@ class Task:
                 raise InputError(f"{what} has {len(values)} values for {count} labels")
         if self.class_weights is not None and not min(self.class_weights) > 0:
             raise InputError(f"class_weights must be above 0, but are {self.class_weights}")
-        if not self.target_std > 0:
+        if len(set(self.labels)) < count:
+            raise InputError(f"task {self.name!r}: a label is named twice in {', '.join(self.labels)}; name each once")
+        if not 0 < self.target_std < inf:
             raise InputError(f"target_std must be above 0, but is {self.target_std}")
-        if not self.weight >= 0:
+        if not 0 <= self.weight < inf:
             raise InputError(f"task {self.name!r}: weight is {self.weight}; give a number of 0 or more")
 
     @property

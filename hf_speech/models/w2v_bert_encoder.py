@@ -27,7 +27,7 @@ class W2VBertEncoder(SSLEncoder):
     def _features(self, input_values: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, counts = self.frontend(input_values, attention_mask.long().sum(-1))
         features = features.to(next(self.backbone.parameters()).dtype)
-        if self.has_token:
+        if self.class_token is not None:
             features, counts = nn.functional.pad(features, (0, 0, 1, 0)), counts + 1
         return features, length_mask(counts, features.shape[1]).to(torch.long), counts
 

@@ -71,21 +71,22 @@ class SDPAWavLMAttention(WavLMAttention):
         return 2.0 + update * (self.gru_rel_pos_const * reset - 1.0)
 
 
-def use_sdpa(backbone: PreTrainedModel) -> None:
-    """Lets every layer of a WavLM encoder attend through `scaled_dot_product_attention`.
+def use_sdpa(backbone: PreTrainedModel, fused: bool = True) -> None:
+    """Lets every layer of a WavLM encoder attend through `scaled_dot_product_attention`, or as transformers does.
 
     Parameters, their names and what hangs on the modules stay as they are: an attention has no other state than its
     parent class has, so only its class is another.
 
     Args:
         backbone: a `WavLMModel`.
+        fused: False goes back to transformers' own attention.
 
     Raises:
         InputError: its configuration asks for attention weights.
     """
-    if backbone.config.output_attentions:
+    if fused and backbone.config.output_attentions:
         raise InputError(
             'a WavLM whose output_attentions is true needs attn_implementation="eager"; ask for neither, or for both'
         )
     for layer in backbone.encoder.layers:
-        layer.attention.__class__ = SDPAWavLMAttention
+        layer.attention.__class__ = SDPAWavLMAttention if fused else WavLMAttention

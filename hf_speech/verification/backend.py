@@ -67,12 +67,15 @@ class Backend:
             raise InputError(f"shrinkage is {shrinkage}; give a number above 0")
         mean = vectors.mean(axis=0)
         _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
+        if top < 2:
+            raise InputError(f"top is {top}; give 2 or more of the cohort's scores")
         if len(counts) < 2 or counts.max() < 2:
             raise InputError("the back end needs two speakers or more, and two recordings of one of them at least")
         means = np.zeros((len(counts), vectors.shape[1]))
         np.add.at(means, place, vectors - mean)
         means /= counts[:, None]
         within = vectors - mean - means[place]
+        within = within[counts[place] > 1]  # of one recording nothing is known
         covariance = within.T @ within / len(within)
         covariance += shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         values, directions = np.linalg.eigh(covariance)

@@ -90,7 +90,7 @@ def model_of(system: System) -> HfSpeechForSequenceClassification:
     assert isinstance(encoder, SSLEncoder)
     encoder.load_stock_weights(system.states["encoder"])
     if system.settings["pooling"] == "first+cls-learned":
-        encoder.backbone.feature_projection.token.copy_(system.states["token"]["weight"])
+        encoder.class_token.token.copy_(system.states["token"]["weight"])
     model.head.load_state_dict(system.states["head"])
     return model
 

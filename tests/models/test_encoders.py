@@ -1,11 +1,13 @@
 """What encoders share: tokens, frame times and weights, freezing, attention kinds, features made inside."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModel, SeamlessM4TFeatureExtractor
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from hf_speech.errors import InputError
 from hf_speech.models.backbones import OWN_BACKBONES
@@ -13,6 +15,7 @@ from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeec
 from hf_speech.models.pooled import AttentionPooling
 from hf_speech.models.pooling import POOLINGS
 from hf_speech.models.wavlm_sdpa import SDPAWavLMAttention
+from hf_speech.testing import tiny_backbone_config
 
 from .tiny import RAW_BACKBONES, TOLERANCE, lively, padded, small, tiny_config, waveforms
 
@@ -28,14 +31,9 @@ def model_on(backbone: str, **settings: Any) -> HfSpeechModel:
 @pytest.mark.parametrize("backbone", ["wav2vec2", "hubert", "wavlm"])
 def test_a_class_token_enters_the_transformer_before_the_frames(backbone: str, pooling: str) -> None:
     model = model_on(backbone, pooling=pooling)
-    projection = model.encoder.backbone.feature_projection
-    token = torch.ones(32) if projection.token is None else projection.token.normal_()
+    token = torch.ones(32) if model.encoder.class_token.token is None else model.encoder.class_token.token.normal_()
     stock = AutoModel.from_config(model.encoder.backbone.config, attn_implementation="eager").eval()
-    names = {name: name.replace("feature_projection.projection.", "feature_projection.", 1) for name in
-             model.encoder.backbone.state_dict() if name != "feature_projection.token"}  # fmt: skip
-    # transformers calls a part of the feature projection "projection" as well.
-    weights = {names[name]: values for name, values in model.encoder.backbone.state_dict().items() if name in names}
-    assert not stock.load_state_dict(weights, strict=False).missing_keys
+    assert not stock.load_state_dict(model.encoder.backbone.state_dict(), strict=False).missing_keys
     wave = waveforms((6_000,))[0][None]
     frames = stock.feature_projection(stock.feature_extractor(wave).transpose(1, 2))
     frames = frames[0] if isinstance(frames, tuple) else frames
@@ -45,6 +43,23 @@ def test_a_class_token_enters_the_transformer_before_the_frames(backbone: str, p
     torch.testing.assert_close(output.embeddings, by_hand[:, 0], atol=TOLERANCE, rtol=0)
     assert output.frame_mask.shape == (1, frames.shape[1] + 1)
     assert model.frame_times(2) == [0.0, 0.0125]
+
+
+def test_spec_augment_does_not_hide_the_token() -> None:
+    masks = {"mask_time_prob": 0.6, "mask_time_length": 2, "mask_feature_prob": 0.6, "mask_feature_length": 4}
+    model = HfSpeechModel(tiny_config("wav2vec2", masks, pooling="first+cls")).train()
+    entered = []
+    model.encoder.backbone.encoder.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0].clone()))
+    for _ in range(10):
+        model(torch.randn(2, 8_000))
+    frames = torch.cat(entered)
+    assert (frames[:, 0] == 1).all()
+    assert (frames[:, 1:] == 0).any()  # and the other frames are masked
+
+
+def test_a_token_and_a_neck_that_mixes_frames_are_refused() -> None:
+    with pytest.raises(InputError, match="'first\\+cls' takes the first frame, which neck 'tdnn' mixes with others"):
+        HfSpeechModel(tiny_config("wav2vec2", pooling="first+cls", neck="tdnn"))
 
 
 @torch.inference_mode()
@@ -91,6 +106,27 @@ def test_wavlm_attends_through_fused_kernels_unless_told_otherwise() -> None:
         torch.testing.assert_close(fused(**batch).embeddings, eager.eval()(**batch).embeddings, atol=1e-5, rtol=0)
     with pytest.raises(InputError, match='attn_implementation="eager"'):
         fused(**batch, output_attentions=True)
+    fused.set_attn_implementation("eager")
+    assert len(fused(**batch, output_attentions=True).attentions) == 2
+    eager.set_attn_implementation("sdpa")
+    assert SDPAWavLMAttention in {type(layer.attention) for layer in eager.encoder.backbone.encoder.layers}
+    with pytest.raises(InputError, match="unknown attention implementation of wavlm 'flash_attention_2'"):
+        fused.set_attn_implementation("flash_attention_2")
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+def test_wavlm_s_attention_is_chosen_when_it_is_loaded_or_made(kind: str, tmp_path: Path) -> None:
+    HfSpeechModel(tiny_config("wavlm")).save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path, attn_implementation=kind)
+    made = HfSpeechModel.from_backbone(tiny_backbone_config("wavlm"), attn_implementation=kind)
+    for model in (loaded, made):
+        types = {type(layer.attention) for layer in model.encoder.backbone.encoder.layers}
+        assert types == {SDPAWavLMAttention if kind == "sdpa" else WavLMAttention}
+
+
+def test_networks_of_ours_refuse_gradient_checkpointing() -> None:
+    with pytest.raises(InputError, match="gradient_checkpointing: ecapa-tdnn is small and has none"):
+        model_on("ecapa-tdnn").activation_checkpointing_enable()
 
 
 @torch.inference_mode()
