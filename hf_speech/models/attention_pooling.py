@@ -101,8 +101,7 @@ class DoubleMultiHeadPooling(MultiHeadPooling):
 
     def __init__(self, input_size: int, *, heads: int = 8, head_drop: float = 0.0) -> None:
         super().__init__(input_size, heads=heads)
-        number = isinstance(head_drop, int | float) and not isinstance(head_drop, bool)
-        if not number or not 0 <= head_drop < 1:
+        if not 0 <= head_drop < 1:
             raise InputError(f"pooling: head_drop is {head_drop!r}; give a probability from 0 to below 1")
         self.head_drop = head_drop
         self.output_size = input_size // heads
@@ -146,7 +145,7 @@ class AttentivePooling(AttentionPooling):
         global_context: whether it sees the mean and the standard deviation of the whole utterance beside each frame.
 
     Raises:
-        InputError: a bottleneck that is no positive whole number, or a global_context that is no truth value.
+        InputError: a bottleneck below 1.
 
     Shape:
         frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, 2 * D)
@@ -154,10 +153,8 @@ class AttentivePooling(AttentionPooling):
 
     def __init__(self, input_size: int, *, bottleneck: int = 128, global_context: bool = True) -> None:
         super().__init__(input_size)
-        if not isinstance(bottleneck, int) or isinstance(bottleneck, bool) or bottleneck < 1:
+        if bottleneck < 1:
             raise InputError(f"pooling: bottleneck is {bottleneck!r}; give a whole number of 1 or more")
-        if not isinstance(global_context, bool):
-            raise InputError(f"pooling: global_context is {global_context!r}; give true or false")
         self.global_context = global_context
         self.hidden = TorchLinear((3 if global_context else 1) * input_size, bottleneck)
         self.norm = MaskedBatchNorm1d(bottleneck)
@@ -189,11 +186,10 @@ def check_heads(heads: int, size: int) -> None:
     Raises:
         InputError: names the divisors next to it.
     """
-    if isinstance(heads, int) and not isinstance(heads, bool) and heads >= 1 and size % heads == 0:
+    if heads >= 1 and size % heads == 0:
         return
-    wanted = heads if isinstance(heads, int | float) else 1
     divisors = [number for number in range(1, size + 1) if size % number == 0]
-    near = sorted(sorted(divisors, key=lambda number: abs(number - wanted))[:4])
+    near = sorted(sorted(divisors, key=lambda number: abs(number - heads))[:4])
     raise InputError(
         f"pooling: heads is {heads!r}; give a whole number that divides the {size} dimensions of a frame, "
         f"such as {', '.join(map(str, near))}"

@@ -1,19 +1,21 @@
 """Batch norms that know what is real: over the real frames of a batch, and over its utterances.
 
-Ioffe & Szegedy, "Batch Normalization", ICML 2015. Both have the parameter names of `nn.BatchNorm1d`.
+Ioffe & Szegedy, "Batch Normalization", ICML 2015. All have the parameter names of torch's.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .masking import length_mask
 from .registry import InputError
 
 
-class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over frames, which in training takes its statistics from the real ones only.
+class MaskedBatchNorm(_BatchNorm):
+    """Batch norm over places, which in training takes its statistics from those of real frames only.
 
-    A batch with one real frame in all has the variance 0; it gives the bias, and does not spoil the running variance.
+    The population variance normalises, the unbiased one goes into the running average. A batch with one real place in
+    all has the variance 0; it gives the bias, and does not spoil the running variance.
 
     Args:
         num_features: C.
@@ -23,16 +25,16 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         super().__init__(num_features)
 
     def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
-        """Normalises frames.
+        """Normalises each channel.
 
         Args:
-            values: (B, C, T).
-            counts: (B,) int, real frames of each; None: nothing is padded.
+            values: (B, C, T, ...).
+            counts: (B,) int, of the T frames of each the real ones; None: nothing is padded.
 
         Shape:
-            (B, C, T); what comes out in the padding has no meaning, and is finite where the input is.
+            (B, C, T, ...); what comes out in the padding has no meaning, and is finite where the input is.
         """
-        if not self.training or (counts is None and values.shape[0] * values.shape[2] > 1):
+        if not self.training or (counts is None and values.numel() > values.shape[1]):
             return super().forward(values)
         return self._over_real_frames(values, counts)
 
@@ -41,19 +43,30 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             numbers, size = values.float(), values.shape[2]
             if counts is None:
                 counts = torch.full(values.shape[:1], size, device=values.device)
-            padding, total = ~length_mask(counts, size)[:, None], counts.sum()
-            mean = numbers.masked_fill(padding, 0.0).sum((0, 2)) / total
-            centred = (numbers - mean[:, None]).masked_fill(padding, 0.0)
-            variance = centred.square().sum((0, 2)) / total
+            others = list(range(2, values.dim()))
+            channels = (-1, *[1] * len(others))  # (C,) beside (B, C, T, ...)
+            padding = ~length_mask(counts, size).view(len(counts), 1, size, *[1] * (len(others) - 1))
+            total = counts.sum() * values.shape[3:].numel()
+            mean = numbers.masked_fill(padding, 0.0).sum((0, *others)) / total
+            centred = (numbers - mean.view(channels)).masked_fill(padding, 0.0)
+            variance = centred.square().sum((0, *others)) / total
             self._follow(mean, variance * total / (total - 1).clamp(min=1))
             scale = torch.rsqrt(variance + self.eps) * self.weight.float()
-            return torch.addcmul(self.bias.float()[:, None], centred, scale[:, None]).to(values.dtype)
+            return torch.addcmul(self.bias.float().view(channels), centred, scale.view(channels)).to(values.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+
+
+class MaskedBatchNorm1d(MaskedBatchNorm, nn.BatchNorm1d):
+    """Of frames (B, C, T)."""
+
+
+class MaskedBatchNorm2d(MaskedBatchNorm, nn.BatchNorm2d):
+    """Of pictures (B, C, T, bands), over all bands."""
 
 
 class VectorBatchNorm1d(nn.BatchNorm1d):

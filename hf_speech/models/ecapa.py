@@ -59,11 +59,12 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
         """Values (B, C, T), of which the first `counts` (B,) frames are real -> factors (B, C, 1) in (0, 1)."""
+        # In float32: in bfloat16 the number of frames itself would be rounded.
         if counts is None:
-            mean = values.mean(dim=2)
+            mean = values.mean(dim=2, dtype=torch.float32)
         else:
-            mean = masked_mean(values.transpose(1, 2), length_mask(counts, values.shape[2]))
-        return self.excite(self.squeeze(mean).relu()).sigmoid()[..., None]
+            mean = masked_mean(values.float().transpose(1, 2), length_mask(counts, values.shape[2]))
+        return self.excite(self.squeeze(mean.to(values.dtype)).relu()).sigmoid()[..., None]
 
 
 class EcapaBlock(nn.Module):
@@ -146,6 +147,13 @@ class EcapaTDNN(nn.Module):
     def count(self, frames: Count) -> Count:
         """Frames out for so many in: as many."""
         return frames
+
+    def centre(self, frame: int) -> float:
+        """Which input frame lies in the middle of what an output frame has seen: the same.
+
+        That all frames are scaled by the utterance's mean is left out of it.
+        """
+        return frame
 
     def forward(self, features: Tensor, counts: Tensor | None = None) -> Tensor:
         """Features to frames.

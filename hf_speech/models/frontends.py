@@ -17,6 +17,7 @@ from .registry import InputError, unknown_name
 from .spectra import NORMS, cosine_matrix, decibels, emphasise, mel_matrix, normalise, power_spectrum, window
 
 Count = TypeVar("Count", int, Tensor)
+Number = TypeVar("Number", int, float)
 
 FULL_SCALE = 32_768.0  # Kaldi and dmha-age read 16-bit samples as whole numbers; ours lie in [-1, 1]
 KALDI_FLOOR = torch.finfo(torch.float32).eps  # of the energies, under Kaldi's logarithm
@@ -64,16 +65,16 @@ class FrontEnd(nn.Module):
         norm: str,
     ) -> None:
         super().__init__()
-        check_number("sampling_rate", sampling_rate, 1, whole=True)
+        check_number("sampling_rate", sampling_rate, 1)
         self.window_size = samples_of("window_ms", window_ms, sampling_rate, least=2)
         self.hop = samples_of("hop_ms", hop_ms, sampling_rate, least=1)
         if n_fft is not None:
-            check_number("n_fft", n_fft, self.window_size, whole=True)
+            check_number("n_fft", n_fft, self.window_size)
         self.n_fft = n_fft or 2 ** (self.window_size - 1).bit_length()
         self.frame_size = n_fft or self.window_size
         self.edge = self.frame_size // 2 if self.centred else 0
         self.mel = (
-            check_number("bands", bands, 1, whole=True),
+            check_number("bands", bands, 1),
             self.n_fft,
             sampling_rate,
             *edges(sampling_rate, low, high),
@@ -141,7 +142,7 @@ class LogMel(FrontEnd):
         super().__init__(
             sampling_rate, window_ms=window_ms, hop_ms=hop_ms, n_fft=n_fft, bands=bands, low=low, high=high, norm=norm
         )
-        self.preemphasis, self.scale = check_number("preemphasis", preemphasis, 0), check_number("scale", scale, 0)
+        self.preemphasis, self.scale = check_number("preemphasis", preemphasis, 0), _check_scale(scale)
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
@@ -180,7 +181,7 @@ class KaldiFbank(FrontEnd):
         super().__init__(
             sampling_rate, window_ms=window_ms, hop_ms=hop_ms, n_fft=None, bands=bands, low=low, high=high, norm=norm
         )
-        self.preemphasis, self.scale = check_number("preemphasis", preemphasis, 0), check_number("scale", scale, 0)
+        self.preemphasis, self.scale = check_number("preemphasis", preemphasis, 0), _check_scale(scale)
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
@@ -219,7 +220,7 @@ class Mfcc(FrontEnd):
         super().__init__(
             sampling_rate, window_ms=window_ms, hop_ms=hop_ms, n_fft=n_fft, bands=bands, low=low, high=high, norm=norm
         )
-        if check_number("coefficients", coefficients, 1, whole=True) > bands:
+        if check_number("coefficients", coefficients, 1) > bands:
             raise InputError(
                 f"front end: coefficients is {coefficients}; give at most as many as there are bands, {bands}"
             )
@@ -287,7 +288,7 @@ class W2vBertFbank(nn.Module):
 
     def __init__(self, sampling_rate: int, *, bands: int = 80, stack: int = 2, norm: str = "mean+variance") -> None:
         super().__init__()
-        self.stack = int(check_number("stack", stack, 1, whole=True))
+        self.stack = check_number("stack", stack, 1)
         fbank = KaldiFbank(sampling_rate, bands=bands, norm=norm)
         self.norm, fbank.norm = fbank.norm, "none"
         self.fbank = fbank
@@ -310,16 +311,22 @@ class W2vBertFbank(nn.Module):
         return normalise(stacked, counts, "none"), counts  # zeros in a stack that is real in part
 
 
-def check_number(name: str, value: object, least: float, *, whole: bool = False) -> float:
+def check_number(name: str, value: Number, least: float) -> Number:
     """The value, a number of at least `least`.
 
     Raises:
-        InputError: it is something else; names the option.
+        InputError: it is less; names the option.
     """
-    kinds = (int,) if whole else (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value < float("inf"):
-        raise InputError(f"front end: {name} is {value!r}; give a {'whole ' * whole}number of {least:g} or more")
+    if not value >= least:
+        raise InputError(f"front end: {name} is {value}; give a number of {least:g} or more")
     return value
+
+
+def _check_scale(scale: float) -> float:
+    """The factor on a waveform; with 0, all would be silent."""
+    if not scale > 0:
+        raise InputError(f"front end: scale is {scale}; give a number above 0, such as {FULL_SCALE:g}")
+    return scale
 
 
 def samples_of(name: str, milliseconds: float, sampling_rate: int, least: int) -> int:

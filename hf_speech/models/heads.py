@@ -126,7 +126,7 @@ class MLPHead(Head):
     def __init__(self, input_size: int, num_labels: int, *, size: int = 256, dropout: float = 0.1) -> None:
         super().__init__(input_size, num_labels)
         _check_size(size, "head 'mlp' or 'batchnorm': size")
-        if not (_is_number(dropout) and 0 <= dropout < 1):
+        if not 0 <= dropout < 1:
             raise InputError(f"head 'mlp' or 'batchnorm': dropout is {dropout!r}; give a number from 0 to below 1")
         self.hidden = nn.Linear(input_size, size)
         self.activation = nn.ReLU()
@@ -190,10 +190,8 @@ class CosineHead(Head):
     ) -> None:
         super().__init__(input_size, num_labels)
         _check_size(sub_centers, "head 'cosine': sub_centers")
-        if not (_is_number(scale) and 0 < scale < inf):
-            raise InputError(f"head 'cosine': scale is {scale!r}; give a number above 0")
-        if not isinstance(affine, bool):
-            raise InputError(f"head 'cosine': affine is {affine!r}; give true or false")
+        if not scale > 0:
+            raise InputError(f"head 'cosine': scale is {scale}; give a number above 0")
         self.scale = float(scale)
         self.sub_centers = sub_centers
         self.affine = nn.Linear(input_size, input_size) if affine else None
@@ -295,7 +293,7 @@ class DistributionHead(Head):
         if num_labels != 1:
             raise InputError(f"head 'distribution' predicts one number, but num_labels is {num_labels}")
         where = f"head 'distribution': low {low!r}, high {high!r}, step {step!r}"
-        if not (all(map(_is_number, (low, high, step))) and step > 0 and 0 < high - low < inf):
+        if not (step > 0 and 0 < high - low < inf):
             raise InputError(f"{where}; give numbers with low < high and step > 0")
         steps = (high - low) / step
         if abs(steps - round(steps)) > 1e-6:
@@ -323,14 +321,10 @@ def expectation(scores: Tensor, bins: tuple[float, float, float]) -> Tensor:
     return (scores.float().softmax(-1) * bin_values(bins, scores.shape[-1], scores.device)).sum(-1)
 
 
-def _check_size(value: object, what: str) -> None:
-    """Raises InputError if the value is no whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _check_size(value: int, what: str) -> None:
+    """Raises InputError if the value is below 1."""
+    if value < 1:
         raise InputError(f"{what} is {value!r}; give a whole number of 1 or more")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -220,7 +220,7 @@ class TDNNNeck(nn.Module):
     ) -> None:
         super().__init__()
         for name, values in (("sizes", sizes), ("kernel_sizes", kernel_sizes), ("dilations", dilations)):
-            if not isinstance(values, list | tuple) or len(values) != len(sizes) or not values:
+            if not values or len(values) != len(sizes):
                 raise InputError(f"neck 'tdnn': {name} is {values!r}; give a list with one number a convolution")
             for value in values:
                 check_size("neck 'tdnn'", name, value)

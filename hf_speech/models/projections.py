@@ -16,12 +16,12 @@ class Projection(nn.Module):
         output_size: the same.
 
     Raises:
-        InputError: a size that is no positive whole number.
+        InputError: a size below 1.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        if size < 1:
             raise InputError(f"projection: size is {size!r}; give a whole number of 1 or more")
         self.output_size = size
 

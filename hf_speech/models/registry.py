@@ -5,8 +5,10 @@ Part of the folder that travels with a model to the Hub, so it imports nothing b
 
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -67,19 +69,43 @@ def with_options(part: Callable[..., T], options: Mapping[str, Any], what: str) 
 
     Args:
         part: a class or function whose options are keyword-only parameters.
-        options: option -> value; those left out keep their defaults.
+        options: option -> value of the kind that its default is of; those left out keep their defaults.
         what: the part by name, for the message ("pooling 'attentive'").
 
     Raises:
-        InputError: an option that the part does not have; those it has are listed.
+        InputError: an option that the part does not have, where those it has are listed; or a value of another kind.
     """
     known = options_of(part)
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             if not known:
                 raise InputError(f"{what} has no options, but {name!r} was given; leave it out")
             raise unknown_name(name, known, f"option of {what}")
+        if not _is_like(value, known[name]):
+            raise InputError(f"{what}: {name} is {value!r}; give {_kind_of(known[name])}")
     return partial(part, **options)
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a value is of the default's kind; of lists, whether all that they hold is like the default's first.
+
+    A whole number is a number, a truth value is none; numbers are finite. A default of None is of any kind.
+    """
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple) and all(_is_like(each, next(iter(default), None)) for each in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return default is None or isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and -inf < value < inf
+    return default is None or isinstance(value, type(default))
+
+
+def _kind_of(default: object) -> str:
+    """What to give for an option with this default: "a whole number, such as 8"."""
+    if isinstance(default, bool):
+        return "true or false"
+    kinds = {int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}
+    return f"{kinds.get(type(default), 'a value')}, such as {json.dumps(default)}"
 
 
 def build(

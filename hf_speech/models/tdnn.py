@@ -87,6 +87,10 @@ class XVectorTDNN(nn.Module):
         """Frames out for so many in: as many."""
         return frames
 
+    def centre(self, frame: int) -> float:
+        """Which input frame lies in the middle of what an output frame has seen: the same."""
+        return frame
+
     def forward(self, features: Tensor, counts: Tensor | None = None) -> Tensor:
         """Features to frames.
 
@@ -104,15 +108,13 @@ class XVectorTDNN(nn.Module):
 
 
 def check_layers(network: str, channels: Sequence[int], kernel_sizes: Sequence[int], dilations: Sequence[int]) -> None:
-    """Refuses lists of unequal length, even kernels, and what is no positive whole number.
+    """Refuses empty lists and those of unequal length, even kernels, and numbers below 1.
 
     Raises:
         InputError: names the option.
     """
     for name, values in (("channels", channels), ("kernel_sizes", kernel_sizes), ("dilations", dilations)):
-        if not isinstance(values, list | tuple) or not values:
-            raise InputError(f"{network}: {name} is {values!r}; give a list with one number a layer")
-        if len(values) != len(channels):
+        if not values or len(values) != len(channels):
             raise InputError(f"{network}: {name} has {len(values)} values for {len(channels)} layers; give one a layer")
         for value in values:
             check_size(network, name, value)
@@ -121,11 +123,11 @@ def check_layers(network: str, channels: Sequence[int], kernel_sizes: Sequence[i
             raise InputError(f"{network}: kernel_sizes has {kernel}; give odd numbers, so that no frame is lost")
 
 
-def check_size(network: str, name: str, value: object) -> None:
-    """Refuses what is no positive whole number.
+def check_size(network: str, name: str, value: int) -> None:
+    """Refuses a number below 1.
 
     Raises:
         InputError: names the option.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if value < 1:
         raise InputError(f"{network}: {name} has {value!r}; give whole numbers of 1 or more")

@@ -8,11 +8,11 @@ maximum is taken over what a ReLU gave, 0 or more, so that the same zeros stand 
 at the odd end of an utterance alone.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
+from .batchnorm import MaskedBatchNorm2d
 from .frames import Count
 from .masking import length_mask
 from .registry import InputError
@@ -111,6 +111,14 @@ class VGG(SpectralNetwork):
         """Frames that come out for so many that go in."""
         return halved(frames, self.blocks)
 
+    def centre(self, frame: int) -> float:
+        """Which input frame lies in the middle of what an output frame has seen.
+
+        A convolution looks as far to either side; a maximum of two lies half a frame behind the first of them. Halves
+        of 1, 2, 4 ... input frames come together: (stride - 1) / 2.
+        """
+        return frame * self.stride + (self.stride - 1) / 2
+
     def forward(self, features: Tensor, counts: Tensor | None = None) -> Tensor:
         """See the class; what stands in the padding of the output has no meaning."""
         values = self.picture(features, counts)
@@ -120,35 +128,6 @@ class VGG(SpectralNetwork):
                 values = F.max_pool2d(values, 2, ceil_mode=True)
                 counts = None if counts is None else halved(counts)
         return values.transpose(1, 2).flatten(2)
-
-
-class MaskedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics, in training, are of the real frames of the batch (and of all bands).
-
-    Ioffe & Szegedy, ICML 2015: the population variance normalises, the unbiased one goes into the running average.
-    """
-
-    def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
-        """(B, C, F, bands), of which the first `counts` (B,) frames are real -> the same shape."""
-        if counts is None or not self.training:
-            return super().forward(values)
-        with torch.autocast(device_type=values.device.type, enabled=False):
-            return self._masked(values.float(), counts).to(values.dtype)
-
-    def _masked(self, values: Tensor, counts: Tensor) -> Tensor:
-        mask = length_mask(counts, values.shape[2])[:, None, :, None]
-        number = counts.sum() * values.shape[3]
-        mean = values.masked_fill(~mask, 0.0).sum((0, 2, 3), keepdim=True) / number
-        centred = (values - mean).masked_fill(~mask, 0.0)
-        variance = centred.square().sum((0, 2, 3), keepdim=True) / number
-        self._follow(mean.detach().flatten(), (variance.detach() * number / (number - 1).clamp(min=1)).flatten())
-        scale = torch.rsqrt(variance + self.eps) * self.weight.float()[:, None, None]
-        return centred * scale + self.bias.float()[:, None, None]
-
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
 
 
 class ResidualBlock(nn.Module):
@@ -210,6 +189,10 @@ class ResidualVGG(SpectralNetwork):
     def count(self, frames: Count) -> Count:
         """Frames that come out for so many that go in."""
         return halved(frames)
+
+    def centre(self, frame: int) -> float:
+        """Which input frame lies in the middle of what an output frame has seen: a maximum of three has a middle."""
+        return frame * self.stride
 
     def forward(self, features: Tensor, counts: Tensor | None = None) -> Tensor:
         """See the class; what stands in the padding of the output is zero."""

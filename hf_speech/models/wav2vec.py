@@ -151,6 +151,15 @@ class Wav2Vec(nn.Module):
         """Frames that come out for so many samples."""
         return conv_frames(samples, self.kernels, self.strides)
 
+    def centre(self, frame: int) -> float:
+        """The middle of what the encoder's frame has seen, from which an output frame is made; samples from the start.
+
+        The context behind it is left out, as it is of a Transformer's frames: each of its layers adds to the frame
+        itself, and was trained to say what comes next, for which the latest sound tells most. The middle of the whole
+        would lie 0.4 s earlier in the large model, and before the start for the first frames.
+        """
+        return self.min_samples / 2 + frame * self.hop
+
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See the class."""
         frames, counts = self.features(waveforms, lengths)
@@ -178,19 +187,11 @@ class Wav2Vec(nn.Module):
 
 
 def _check(conv_layers: Sequence[Sequence[int]], context_kernels: Sequence[int], residual_scale: float) -> None:
-    if not (_is_list(conv_layers) and conv_layers and all(_whole(row) and len(row) == 3 for row in conv_layers)):
+    if not (conv_layers and all(len(row) == 3 and min(row) > 0 for row in conv_layers)):
         raise InputError(f"conv_layers of wav2vec are {conv_layers!r}; give [channels, kernel, stride] a layer")
-    if not _whole(context_kernels):
+    if not all(kernel > 0 for kernel in context_kernels):
         raise InputError(
             f"context_kernels of wav2vec are {context_kernels!r}; give the taps of each, such as [2, 3, 4]"
         )
-    if not isinstance(residual_scale, int | float) or not 0 < residual_scale < float("inf"):
+    if not residual_scale > 0:
         raise InputError(f"residual_scale of wav2vec is {residual_scale!r}; give a number above 0, such as 0.5")
-
-
-def _is_list(values: object) -> bool:
-    return isinstance(values, list | tuple)
-
-
-def _whole(values: Sequence[int]) -> bool:
-    return _is_list(values) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in values)

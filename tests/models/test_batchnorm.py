@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_speech.errors import InputError
-from hf_speech.models.batchnorm import MaskedBatchNorm1d, VectorBatchNorm1d
+from hf_speech.models.batchnorm import MaskedBatchNorm1d, MaskedBatchNorm2d, VectorBatchNorm1d
 from hf_speech.models.masking import length_mask
 
 COUNTS = torch.tensor([9, 4, 1])
@@ -72,6 +72,30 @@ def test_half_precision_goes_in_and_out(counts: Tensor | None) -> None:
     assert found.dtype == torch.bfloat16
     mask = length_mask(COUNTS, 11)[:, None]
     torch.testing.assert_close((found.float() * mask), expected * mask, atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("junk", [7.0, float("nan")])
+def test_pictures_learn_from_real_frames_and_all_bands(junk: float) -> None:
+    torch.manual_seed(0)
+    values = (3 + 2 * torch.randn(3, 5, 11, 4)).masked_fill(~length_mask(COUNTS, 11)[:, None, :, None], junk)
+    stock, ours = nn.BatchNorm2d(5).train(), MaskedBatchNorm2d(5).train()
+    nn.init.normal_(stock.weight)
+    nn.init.normal_(stock.bias)
+    ours.load_state_dict(stock.state_dict())
+    real = torch.cat([row[:, :count] for row, count in zip(values, COUNTS, strict=True)], dim=1)[None]
+    for _ in range(2):
+        expected, found = stock(real)[0], ours(values, COUNTS)
+        taken = torch.cat([row[:, :count] for row, count in zip(found, COUNTS, strict=True)], dim=1)
+        torch.testing.assert_close(taken, expected, atol=1e-5, rtol=0)
+    for name, value in stock.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), value, atol=1e-5, rtol=0)
+
+
+def test_one_place_in_a_picture_gives_the_bias() -> None:
+    norm = MaskedBatchNorm2d(3).train()
+    nn.init.normal_(norm.bias)
+    for counts in (None, torch.tensor([1])):
+        assert torch.equal(norm(torch.randn(1, 3, 1, 1), counts)[0, :, 0, 0], norm.bias)
 
 
 def test_vectors_need_two_utterances_in_training_only() -> None:

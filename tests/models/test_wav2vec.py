@@ -203,7 +203,6 @@ def test_a_model_starts_with_weights_that_keep_the_variance() -> None:
         ({"conv_layers": [[8, 10, 0]]}, "conv_layers of wav2vec are"),
         ({"context_kernels": [2, 0]}, r"context_kernels of wav2vec are \[2, 0\]; give the taps of each"),
         ({"residual_scale": 0}, "residual_scale of wav2vec is 0; give a number above 0"),
-        ({"residual_scale": "half"}, "residual_scale of wav2vec is 'half'; give a number above 0"),
         ({"activation": "tanh"}, "unknown activation of wav2vec 'tanh'; valid: gelu, relu"),
         ({"context_padding": "reflect"}, "unknown context_padding of wav2vec 'reflect'.*valid: replicate, zero"),
     ],

@@ -1,0 +1,89 @@
+"""Where the frames of a network lie: the middle of all that a change of the output can be traced back to."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hf_speech.models.ecapa import SqueezeExcitation
+from hf_speech.models.network_encoder import NETWORKS
+from hf_speech.models.vgg import VGG
+from hf_speech.models.wav2vec import UtteranceNorm
+
+from .tiny import lively
+
+BANDS, BATCH = 8, 16
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "x-vector": [{"channels": [8, 8, 8, 8, 12]}],
+    "ecapa-tdnn": [{"channels": [8, 8, 8, 8, 12], "scale": 4, "se_channels": 6}],
+    "vgg": [{"blocks": blocks, "size": 32} for blocks in (1, 2, 3, 4)],
+    "residual-vgg": [{"size": 64}],
+    "wav2vec": [{"conv_layers": [[8, 10, 5], [12, 8, 4], [16, 4, 2], [16, 1, 1]], "context_kernels": [2, 3, 4]}],
+}
+CASES = [(name, options) for name in NETWORKS for options in OPTIONS[name]]
+
+
+class Constant(nn.Module):
+    """Stands for what is drawn from the whole utterance: it gives the first argument, or factors of 0.7."""
+
+    def __init__(self, factors: bool) -> None:
+        super().__init__()
+        self.factors = factors
+
+    def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
+        return torch.full_like(values[..., :1], 0.7) if self.factors else values
+
+
+def local(network: nn.Module) -> nn.Module:
+    """The network without statistics of the utterance, which every frame would depend on."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, SqueezeExcitation | UtteranceNorm):
+                setattr(parent, name, Constant(isinstance(child, SqueezeExcitation)))
+    return network
+
+
+def footprint(frames: Tensor, frame: int, values: Tensor) -> tuple[int, int]:
+    """The first and the last input place, (B, T) or (B, T, bands), on which some number of the frame depends."""
+    (gradient,) = torch.autograd.grad(frames[:, frame].square().sum(), values, retain_graph=True)
+    places = gradient.view(BATCH, values.shape[1], -1).ne(0).any(2).any(0).nonzero()
+    return int(places[0]), int(places[-1])
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_frame_lies_in_the_middle_of_what_it_has_seen(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    raw = name == "wav2vec"
+    network = local(lively(NETWORKS[name](**options) if raw else NETWORKS[name](BANDS, **options))).double()
+    values = torch.randn(BATCH, 3_000, dtype=torch.double) if raw else torch.randn(BATCH, 200, BANDS).double()
+    values.requires_grad_()
+    # A sample has a length, and its end counts; a frame of features stands for its middle.
+    frames, length = (network.features(values)[0], 1) if raw else (network(values), 0)
+    middle = frames.shape[1] // 2
+    for frame in (middle, middle + 1):
+        first, last = footprint(frames, frame, values)
+        print(f"{name} {options}: frame {frame} sees {first} to {last}, centre {network.centre(frame)}")
+        assert 0 < first and last < values.shape[1] - 1
+        assert network.centre(frame) == (first + last + length) / 2
+
+
+def test_the_third_frame_of_four_blocks() -> None:
+    """Frames 2 to 77, by hand: 32 to 47 are pooled, and two convolutions a block reach 2 * (1 + 2 + 4 + 8) further."""
+    assert VGG(BANDS, size=8).centre(2) == 39.5 == ((32 - 30) + (47 + 30)) / 2
+
+
+def test_the_context_of_wav2vec_ends_where_its_own_frame_does() -> None:
+    torch.manual_seed(0)
+    (options,) = OPTIONS["wav2vec"]
+    network = local(lively(NETWORKS["wav2vec"](**options))).double()
+    values = torch.randn(BATCH, 3_000, dtype=torch.double, requires_grad=True)
+    frames, _ = network(values)
+    first, last = footprint(frames, 40, values)
+    before = network.hop * sum(kernel - 1 for kernel in options["context_kernels"])
+    assert last + 1 == network.centre(40) + network.min_samples / 2
+    assert first == network.centre(40) - network.min_samples / 2 - before
+
+
+def test_every_network_has_a_case() -> None:
+    assert OPTIONS.keys() == NETWORKS.keys()
