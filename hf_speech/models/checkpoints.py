@@ -2,13 +2,16 @@
 
 A PyTorch file is a pickle: loaded plainly, it can run any code. Here torch's restricted unpickler reads it, which makes
 tensors, numbers, strings and plain containers. `argparse.Namespace`, in which fairseq and many scripts keep their
-settings, is a bag of values and allowed too. Everything else is refused by name.
+settings, is a bag of values and allowed too. Everything else is refused by name, also what the process has allowed
+torch for files of its own (`torch.serialization.add_safe_globals`).
 """
 
 import argparse
 import os
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(list(ALLOWED)):
+        with _allowing_only(*ALLOWED):
             # Files from before torch 1.6 are no zip archives, and only those can be mapped.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # the instructions of a damaged pickle can raise anything
@@ -66,6 +69,19 @@ def _read_pickle(path: Path) -> Any:
             "environment that wrote the file, save its state dict alone (safetensors.torch.save_file), or beside its "
             "settings as a plain dictionary (torch.save)"
         ) from error
+
+
+@contextmanager
+def _allowing_only(*classes: type) -> Iterator[None]:
+    """Classes that torch reads beside its own; what else the process allows is put back afterwards."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(list(classes))
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _unreadable(path: Path) -> InputError:

@@ -301,5 +301,12 @@ def _dmha_pooling(
     if "head_query" not in own:
         return {"pooling": "multi-head", "pooling_config": {"heads": heads}}
     states["pooling"]["head_query"] = own["head_query"].T * size**0.5
-    drop = 1 / int(1 / float(given.get("mask_prob", 0.3)))  # a head was left out once in so many times
-    return {"pooling": "double-multi-head", "pooling_config": {"heads": heads, "head_drop": drop}}
+    return {"pooling": "double-multi-head", "pooling_config": {"heads": heads, "head_drop": _dmha_drop(given)}}
+
+
+def _dmha_drop(given: Mapping[str, Any]) -> float:
+    """How often a head was left out in training: once in so many times, a whole number; 0: never."""
+    chance = float(given.get("mask_prob", 0.3))
+    if not 0 <= chance <= 0.5:
+        raise InputError(f"dmha: mask_prob is {chance:g}, with which no head is ever trained; give a number up to 0.5")
+    return 1 / int(1 / chance) if chance else 0.0

@@ -185,6 +185,16 @@ def test_the_residual_front_end() -> None:
     HfSpeechConfig(**system.settings)
 
 
+@pytest.mark.parametrize(("chance", "drop"), [(0, 0.0), (0.0, 0.0), (0.3, 1 / 3), (0.5, 0.5), (0.05, 0.05)])
+def test_heads_that_were_left_out(chance: float, drop: float) -> None:
+    state = vgg_state(4, 16) | POOLINGS_OF_DMHA["double-multi-head"][0](80) | rest_of_dmha(80 // HEADS_OF_DMHA)
+    settings = dmha_system({"model": state, "settings": {"mask_prob": chance}}).settings
+    assert settings["pooling_config"] == {"heads": HEADS_OF_DMHA, "head_drop": drop}
+    HfSpeechForSequenceClassification(HfSpeechConfig(**settings))
+    with pytest.raises(InputError, match="dmha: mask_prob is 1, .*; give a number up to 0.5"):
+        dmha_system({"model": state, "settings": {"mask_prob": 1}})
+
+
 def test_what_is_not_whole_is_refused() -> None:
     with pytest.raises(InputError, match="no whole state dict of dmha: nothing in it becomes the network"):
         dmha_system({"model": rest_of_dmha(4)})
