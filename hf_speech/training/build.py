@@ -2,8 +2,10 @@
 
 import logging
 from dataclasses import fields
+from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -130,6 +132,7 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
         what = f"on {arguments.backbone}" if pretrained else "from scratch"
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error
+    _check_bins(model, rows)
     if arguments.freeze == "cnn":
         model.freeze_feature_encoder()
     elif arguments.freeze == "backbone":
@@ -160,6 +163,30 @@ def _task_settings(config: RunConfig, rows: RunRows) -> dict[str, Any]:
             "ordered": bool(tables[target].get("bins")),
         }
     return {"tasks": tasks}
+
+
+def _check_bins(model: HfSpeechForSequenceClassification, rows: RunRows) -> None:
+    """Refuses numbers that a distribution over bins can't be about, in the rows that a loss is taken of."""
+    learned = {split: there for split, there in rows.splits.items() if split != "test"}
+    for task, head in zip(model.tasks, model.heads, strict=True):
+        if head.bins is None:
+            continue
+        low, high, step = head.bins
+        for split, there in learned.items():
+            labels = (
+                np.array(list(there["labels"])) if rows.streams else labels_of(there, list(rows.targets))[task.name]
+            )
+            labels = labels[known(labels)]
+            if not len(labels):
+                continue
+            lowest, highest = float(labels.min()), float(labels.max())
+            below, above = max(0, ceil((low - lowest) / step)), max(0, ceil((highest - high) / step))
+            if below or above:
+                raise InputError(
+                    f"{split}: {task.name} is {lowest:g} to {highest:g}, but the values of head {task.head!r} are "
+                    f"{low:g} to {high:g}; give its head_config low {low - below * step:g} and high "
+                    f"{high + above * step:g}, or leave such rows out"
+                )
 
 
 def augmentation_of(config: RunConfig, sampling_rate: int = SAMPLE_RATE) -> Augmentation | None:
@@ -199,7 +226,8 @@ def makes_speakers(config: RunConfig) -> bool:
 def _with_speeds(facts: dict[str, Any], speeds: list[float]) -> dict[str, Any]:
     """The facts of a classifier of speakers of which each speed makes new ones."""
     names = speed_class_names(facts["labels"], speeds)
-    repeated = {name: values and [*values] * len(speeds) for name, values in facts.items() if name != "labels"}
+    count = len(names) // len(facts["labels"])  # speed 1 is one of them, whether or not it is drawn
+    repeated = {name: values and [*values] * count for name, values in facts.items() if name != "labels"}
     return {"labels": names, **repeated}
 
 

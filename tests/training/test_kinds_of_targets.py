@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from .runs import command, read_results, read_table, refusal, train_tiny, values_of, weights_of, write_table
+from .runs import command, read_results, read_table, refusal, train_tiny, values_of, weights_of, write_table, write_yaml
 
 RULES = ("--test", "0.25", "--group-by", "none", "--speaker-independent", "false")
 ORDINAL = {"target": "age", "head": "ordinal", "loss": "coral"}
@@ -154,6 +155,59 @@ def test_a_distribution_over_ages(corpus: Path, tmp_path: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| head | distribution (low: 0, high: 100, step: 5) |" in card
     assert "| loss | label_distribution (sigma: 5) |" in card
+
+
+DISTRIBUTION = {"target": "age", "head": "distribution", "loss": "label_distribution"}
+TABLE = {"age": {name: value for name, value in DISTRIBUTION.items() if name != "target"}, "label": {}}
+SOME = {"low": 30, "high": 52, "step": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {**DISTRIBUTION, "head_config": SOME},
+            "train: age is 20 to 70, but the values of head 'distribution' are 30 to",
+        ),
+        (
+            {"tasks": {**TABLE, "age": {**TABLE["age"], "head_config": SOME}}},
+            "52; give its head_config low 20 and high 70",
+        ),
+        (
+            {**DISTRIBUTION, "head_config": {"high": 50, "step": 0.5}, "validation": "age=70", "test": "age=60"},
+            "validation: age is 70 to 70, but the values of head 'distribution' are 0 to 50; give its head_config "
+            "low 0 and high 70",
+        ),
+        ({**DISTRIBUTION, "head_config": {"high": 69, "step": 3}}, "low 0 and high 72"),
+        ({**DISTRIBUTION, "head_config": {"low": 20.5, "high": 80.5}}, "low 19.5 and high 80.5"),
+        ({**DISTRIBUTION, "head_config": SOME, "streaming": True, "max_steps": 1}, "train: age is 20 to 70"),
+    ],
+    ids=["one target", "a task of several", "validation rows", "above alone", "below alone", "a stream"],
+)
+def test_ages_outside_the_values_of_a_distribution_are_refused_before_training(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], said: str
+) -> None:
+    rules = {"test": "none", "validation": "none", **fields}
+    config = write_yaml(tmp_path / "train.yaml", dataset=str(corpus), **rules)
+    assert said in refusal(capsys, "train", config, "--output-dir", tmp_path / "model")
+    assert not (tmp_path / "model" / "config.json").exists()
+
+
+def test_ages_at_both_ends_of_a_distribution_are_learned(corpus: Path, tmp_path: Path) -> None:
+    """And one beyond it may be measured: it adds no loss."""
+    fields = {**DISTRIBUTION, "head_config": {"low": 20, "high": 60, "step": 2}, "test": "age=70"}
+    folder = train_tiny(tmp_path / "model", corpus, "--max-steps", 1, **fields)
+    assert values_of(folder, "test")["mae"] >= 10
+
+
+def test_validation_rows_without_an_age_are_no_fault(corpus: Path, tmp_path: Path) -> None:
+    held_out = "speaker05"
+    rows = [{**row, "age": "" if row["speaker_id"] == held_out else row["age"]} for row in read_table(corpus)]
+    table = write_table(corpus.with_name("validation_without_ages.csv"), rows)
+    tasks = {"label": {}, "age": {**TABLE["age"], "head_config": {"low": 20, "high": 60, "step": 2}}}
+    rules = {"validation": f"speaker_id={held_out}", "test": "none", "tasks": tasks}
+    folder = train_tiny(tmp_path / "model", table, "--max-steps", 1, **rules)
+    assert "label/uar" in values_of(folder, "validation") and "age/mae" not in values_of(folder, "validation")
 
 
 def test_logit_adjustment_is_told_the_counts_of_the_training_rows(corpus: Path, tmp_path: Path) -> None:
