@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from transformers import (
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
+from .data.augment import speeds_in_names
 from .data.checks import MIN_SAMPLES, check_rows
 from .data.collator import SpeechCollator, chunk_rows
 from .data.readers import audio_files
 from .errors import InputError, one_line
+from .models.embedding import evaluating
 from .models.frames import length_batches
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
 from .models.tasks import DEFAULT_LOSSES, Task
@@ -40,7 +42,8 @@ class Inference:
     """What a model says of N utterances.
 
     Attributes:
-        task_logits: task -> (N, C) float32; for regression (N, 1), in the target's own unit.
+        task_logits: task -> (N, C) float32; for regression (N, 1), in the target's own unit. Speeds that were trained
+            as speakers of their own are summed: C is the speakers.
         scores: for each task what its loss acts on, (N, S) float32; None where the model gives none (a stock one).
         embeddings: (N, E) float32; None where the model gives none.
     """
@@ -61,14 +64,29 @@ def own_model(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def tasks_of(model: PreTrainedModel) -> tuple[Task, ...]:
-    """What a model predicts; of somebody else's classifier, its one task."""
+    """What a model predicts; of somebody else's classifier, its one task.
+
+    Where speeds were trained as speakers of their own, the labels are the speakers.
+    """
     model = own_model(model)
     if isinstance(model, HfSpeechForSequenceClassification):
-        return model.tasks
+        return tuple(_of_speakers(task) for task in model.tasks)
     config = model.config
     kind = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
     labels = tuple(config.id2label[i] for i in range(config.num_labels))
     return (Task("label", labels, loss=DEFAULT_LOSSES[kind]),)
+
+
+def speeds_of(task: Task) -> int:
+    """At how many speeds the task's classes have each speaker, as `data.augment.speed_class` numbers them."""
+    return speeds_in_names(task.labels) if task.name == "speaker_id" else 1
+
+
+def _of_speakers(task: Task) -> Task:
+    count = len(task.labels) // speeds_of(task)
+    if count == len(task.labels):
+        return task
+    return replace(task, labels=task.labels[:count], class_weights=None, class_counts=None)
 
 
 def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
@@ -118,7 +136,7 @@ def infer(
     and the pieces' logits and embeddings are averaged, weighted by their length.
 
     Args:
-        model: an audio classifier; its mode (training or not) is the same afterwards.
+        model: an audio classifier; its mode (training or not), part by part, is the same afterwards.
         feature_extractor: the model's.
         rows: N rows with `audio` and `length`, as `check_rows` gives them.
         max_seconds: the longest piece, seconds.
@@ -135,25 +153,20 @@ def infer(
     collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
     inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     collected: dict[str, np.ndarray] = {}
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
             tensors = collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
             outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
             for name, tensor in _named(outputs).items():
                 values = tensor.float().cpu().numpy()
                 collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
-    finally:
-        model.train(was_training)
     averaged = {name: _average(values, owners, lengths, len(rows)) for name, values in collected.items()}
-    tasks = tasks_of(model)
-    several = len(tasks) > 1
-    return Inference(
-        {task.name: averaged[f"logits/{task.name}" if several else "logits"] for task in tasks},
-        tuple(averaged[f"scores/{i}"] for i in range(len(tasks))) if "scores/0" in averaged else None,
-        averaged.get("embeddings"),
-    )
+    logits = {}
+    for task in tasks_of(model):
+        values = averaged.get(f"logits/{task.name}", averaged["logits"])
+        logits[task.name] = over_speeds(values, len(task.labels))
+    scores = tuple(averaged[f"scores/{i}"] for i in range(len(logits))) if "scores/0" in averaged else None
+    return Inference(logits, scores, averaged.get("embeddings"))
 
 
 def _named(outputs: Any) -> dict[str, torch.Tensor]:
@@ -263,6 +276,13 @@ def predicted_classes(logits: np.ndarray, task: Task) -> np.ndarray:
     if task.head == "ordinal":
         return (probabilities(logits).cumsum(axis=-1)[:, :-1] < 0.5).sum(axis=-1)
     return logits.argmax(axis=-1)
+
+
+def over_speeds(logits: np.ndarray, speakers: int) -> np.ndarray:
+    """Logits whose probabilities are those of each speaker at any speed: (N, speeds * speakers) -> (N, speakers)."""
+    if logits.shape[1] == speakers:
+        return logits
+    return np.logaddexp.reduce(logits.reshape(len(logits), -1, speakers), axis=1)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

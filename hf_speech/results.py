@@ -6,8 +6,9 @@ The form (a key that is not listed here is kept and not read):
                backbone: owner/name on the Hub, or words ("wav2vec2, from scratch"); parameters: how many;
                layer, pooling, head, loss: as configured; sample_rate: samples a second; architecture: the model's
                class. May be left out: license: of the weights; tasks: [{name, problem_type, labels, head, head_config,
-               loss, loss_config, weight, unit}, ...], the first one's are those above; parts: {backbone, front end,
-               neck, pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights
+               loss, loss_config, weight, unit}, ...], the first one's are those above, with speeds: how many, where the
+               classes have each speaker at several (labels are the speakers); parts: {backbone, front end, neck,
+               pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights
     data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
                splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed; labels

@@ -7,6 +7,7 @@ speeds after Ko et al., "Audio augmentation for speech recognition", 2015.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -184,6 +185,20 @@ def speed_class_names(names: Sequence[str], speeds: Sequence[float]) -> list[str
     ['ada', 'bob', 'ada at 0.9', 'bob at 0.9']
     """
     return [name if speed == 1 else f"{name} at {speed:g}" for speed in _speed_order(speeds) for name in names]
+
+
+def speeds_in_names(names: Sequence[str]) -> int:
+    """Of how many speeds `speed_class_names` made the names of classes; 1 where it did not make them.
+
+    >>> speeds_in_names(["ada", "bob", "ada at 0.9", "bob at 0.9"]), speeds_in_names(["ada", "bob"])
+    (2, 1)
+    """
+    for count in range(2, len(names) // 2 + 1):
+        endings = [name.removeprefix(f"{names[0]} at ") for name in names[count::count]]
+        if len(names) % count == 0 and all(re.fullmatch(r"\d(\.\d+)?", ending) for ending in endings):
+            if list(names) == speed_class_names(names[:count], [1.0, *map(float, endings)]):
+                return len(names) // count
+    return 1
 
 
 @dataclass(frozen=True, kw_only=True)

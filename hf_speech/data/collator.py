@@ -34,7 +34,8 @@ class SpeechCollator:
         on_bad: "raise" at a clip that can't be decoded, or "skip" it with a warning that names it.
         augmentation: what is done to every clip; None: nothing. It draws as the crops do.
         num_speakers: of a classifier of speakers, where each speed of the augmentation makes new ones: the label is
-            then that of `augment.speed_class`. None: the speed leaves the label as it is.
+            then that of `augment.speed_class`. A clip that a speed would make too short keeps its own, and its label.
+            None: the speed leaves the label as it is.
 
     Attributes:
         skipped: file name -> reason, of the clips that this process has left out.
@@ -79,7 +80,7 @@ class SpeechCollator:
             try:
                 waveforms.append(self.waveform(row, speed))
                 kept.append(row)
-                speeds.append(speed)
+                speeds.append(self._in_force(waveforms[-1], speed))
             except InputError as error:
                 if self.refuse:
                     raise
@@ -108,10 +109,12 @@ class SpeechCollator:
         made = []
         for i, (waveform, speed) in enumerate(zip(waveforms, speeds, strict=True)):
             others = [other for k, other in enumerate(waveforms) if k != i]
-            changed = self.augmentation(waveform, rng, others, speed, samples) if self.augmentation else waveform
-            # A short clip that was made shorter still may be too short: then it keeps its speed.
-            made.append(changed if len(changed) >= self.min_samples else waveform)
+            made.append(self.augmentation(waveform, rng, others, speed, samples) if self.augmentation else waveform)
         return made
+
+    def _in_force(self, waveform: np.ndarray, speed: float) -> float:
+        """The speed that was drawn; 1 where it would leave too few samples of a short clip."""
+        return speed if len(waveform) >= source_samples(self.min_samples, speed) else 1.0
 
     def _of_speed(self, row: Mapping[str, Any], speed: float) -> Mapping[str, Any]:
         if self.num_speakers is None or self.augmentation is None:

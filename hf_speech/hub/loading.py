@@ -43,7 +43,22 @@ from transformers import pipeline
 
 classify = pipeline("audio-classification", model=name, trust_remote_code=True)
 print(classify({{"raw": waveform, "sampling_rate": rate}}))
-```"""
+```{_of_the_pipeline(tasks[0])}"""
+
+
+def _of_the_pipeline(task: Facts) -> str:
+    """Where the pipeline, which takes the likeliest class, does not answer as the model was measured."""
+    if task.get("head") == "ordinal":
+        return (
+            "\n\nThe pipeline puts the likeliest class first, the mode of the distribution; the numbers of this card "
+            "are of its median, as the code above prints it, which can be another class."
+        )
+    if task.get("speeds"):
+        return (
+            f"\n\nThe pipeline lists each speaker at each of {task['speeds']} speeds, as they were trained apart; the "
+            "numbers of this card are of the speakers, over all speeds, as the code above prints it."
+        )
+    return ""
 
 
 def _answers(tasks: list[Facts]) -> tuple[str, str]:
@@ -67,6 +82,9 @@ def _said(task: Facts, logits: str, labels: str) -> str:
         return f"[{labels}[i] for i in ({logits}[0] > 0).nonzero().flatten().tolist()]"
     if task.get("head") == "ordinal":  # the median of the distribution, as it was measured
         return f"{labels}[({logits}.softmax(-1).cumsum(-1)[0, :-1] < 0.5).sum().item()]"
+    if task.get("speeds"):  # the probabilities of a speaker at all speeds, as it was measured
+        speakers = f"{logits}.softmax(-1).unflatten(-1, ({task['speeds']}, -1)).sum(-2)"
+        return f"{labels}[{speakers}.argmax(-1).item()]"
     return f"{labels}[{logits}.argmax(-1).item()]"
 
 

@@ -1,11 +1,12 @@
 """Waveforms of any lengths -> embeddings: sorted by length, batched, and put back in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .frames import length_batches
 from .masking import length_mask
@@ -30,9 +31,7 @@ def embed(
         return torch.zeros(0, model.base_model.output_size)
     lengths = [len(waveform) for waveform in inputs]
     found: list[Tensor] = [torch.empty(0)] * len(inputs)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for rows in length_batches(lengths, batch_seconds * config.sampling_rate):
             batch = [normalised(inputs[i]) if config.normalizes else inputs[i] for i in rows]
             counts = torch.tensor([len(waveform) for waveform in batch])
@@ -43,9 +42,19 @@ def embed(
             outputs = model.base_model(values.to(model.device, model.dtype), mask.to(model.device))
             for i, embedding in zip(rows, outputs.embeddings.float().cpu(), strict=True):
                 found[i] = embedding
-    finally:
-        model.train(was_training)
     return torch.stack(found)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then each module has its own mode back, those that were set by hand too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def normalised(waveform: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..data.targets import labels_of
+from ..inference import speeds_of, tasks_of
 from ..models.modeling import HfSpeechForSequenceClassification
 from .arguments import RunConfig
 from .rows import RunRows
@@ -32,7 +33,7 @@ def model_facts(
         "name": name,
         "task": "audio-classification",
         "problem_type": config.problem_type or "single_label_classification",
-        "labels": [config.id2label[i] for i in range(config.num_labels)],
+        "labels": list(tasks_of(model)[0].labels),
         "backbone": started,
         "parameters": model.num_parameters(),
         "layer": getattr(config, "layer", None),
@@ -62,7 +63,8 @@ def _parts(model: Any) -> dict[str, Any]:
         {
             "name": task.name,
             "problem_type": task.problem_type,
-            "labels": list(task.labels),
+            "labels": list(seen.labels),
+            **({"speeds": speeds_of(task)} if speeds_of(task) > 1 else {}),
             "ordered": task.is_ordered,
             "head": task.head,
             "head_config": dict(task.head_config),
@@ -71,7 +73,7 @@ def _parts(model: Any) -> dict[str, Any]:
             "weight": task.weight,
             "unit": task.unit or "",
         }
-        for task in model.tasks
+        for task, seen in zip(model.tasks, tasks_of(model), strict=True)
     ]
     return {"parts": parts, "tasks": tasks}
 

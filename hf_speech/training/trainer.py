@@ -7,7 +7,8 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from ..data.targets import known, labels_of
-from ..inference import MAX_SECONDS, Inference, infer, own_model
+from ..inference import MAX_SECONDS, Inference, infer, own_model, tasks_of
+from ..models.embedding import evaluating
 from .tasks import metric_name, point_numbers
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,8 @@ class SpeechTrainer(Trainer):
             description="validating",
         )
         model = own_model(self.model)
-        was_training = model.training
-        model.eval()  # the loss as it will be in the end, whatever the step
-        try:
+        with evaluating(model):  # the loss as it will be in the end, whatever the step
             numbers = validation_numbers(model, outcome, rows)
-        finally:
-            model.train(was_training)
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
@@ -97,7 +94,7 @@ def validation_numbers(model: Any, outcome: Inference, rows: Any) -> dict[str, f
     labels = labels_of(rows, [task.name for task in tasks])
     tensors = {name: torch.from_numpy(values) for name, values in labels.items()}
     values = {"loss": float(model.loss([torch.from_numpy(scores) for scores in outcome.scores or ()], tensors))}
-    for task in tasks:
+    for task in tasks_of(model):
         there = known(labels[task.name])
         if there.any():
             found = point_numbers(task, labels[task.name][there], outcome.task_logits[task.name][there])

@@ -20,6 +20,7 @@ from hf_speech.data.augment import (
     source_samples,
     speed_class,
     speed_class_names,
+    speeds_in_names,
 )
 from hf_speech.errors import InputError
 from hf_speech.models.registry import with_options
@@ -303,3 +304,13 @@ def test_speeds_make_new_speakers() -> None:
 def test_wrong_options_are_named(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Augmentation(**options)
+
+
+@pytest.mark.parametrize("speeds", [(1.1,), (0.9, 1.0, 1.1), (0.95, 0.9, 1.05, 1.1)])
+@pytest.mark.parametrize("names", [["ada", "bob"], ["c", "b", "a"], ["ada", "ada at 3"]])
+def test_the_speeds_are_found_in_the_names(names: list[str], speeds: tuple[float, ...]) -> None:
+    made = speed_class_names(names, speeds)
+    assert speeds_in_names(made) == len({1.0, *speeds}) == len(made) / len(names)
+    assert speeds_in_names(names) == 1
+    assert speeds_in_names(made[:-1]) == speeds_in_names([*made[1:], made[0]]) == 1  # another order, or some missing
+    assert speeds_in_names([*names, *(f"{name} at noon" for name in names)]) == 1

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.audio import read_audio
+from hf_speech.data.augment import Augmentation, change_speed
 from hf_speech.data.checks import check_rows
 from hf_speech.data.collator import SpeechCollator, chunk_rows
 from hf_speech.data.readers import load_rows
@@ -180,3 +181,22 @@ def test_chunks_need_lengths_and_a_sensible_limit(corpus: Path) -> None:
         chunk_rows(rows, 1.0)
     with pytest.raises(InputError, match="chunks of 0.03 s are too short; give at least 0.05 s"):
         chunk_rows(check_rows(rows)[0], 0.03)
+
+
+@pytest.mark.parametrize("crop", [None, 0.5])
+def test_a_clip_that_a_speed_would_make_too_short_keeps_its_speed_and_its_label(
+    write_tone: Writer, plain: Wav2Vec2FeatureExtractor, crop: float | None
+) -> None:
+    """At twice the speed 799 samples are 400, and 798 are 399, one too few."""
+    faster = Augmentation(speeds=[2.0], gain_probability=1.0, gain_db=[-6.0, -6.0])
+    collate = SpeechCollator(plain, augmentation=faster, num_speakers=10, crop_seconds=crop)
+    short, enough = write_tone("short.wav", 798), write_tone("enough.wav", 799)
+    batch = collate([row(short, labels=3), row(enough, labels=3)])
+    assert batch["labels"].tolist() == [3, 13]
+    assert batch["attention_mask"].sum(1).tolist() == [798, 400]
+    # The gain came to both.
+    softer = 10 ** (-6 / 20)
+    waves = [read_audio(row(path)["audio"]) for path in (short, enough)]
+    wanted = [waves[0] * softer, change_speed(waves[1], 2.0) * softer]
+    for values, wave in zip(batch["input_values"].numpy(), wanted, strict=True):
+        np.testing.assert_allclose(values[: len(wave)], wave, atol=1e-6)

@@ -31,7 +31,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "age": {"num_labels": 1, "unit": "years", "target_mean": 40.0, "target_std": 10.0},
     "ages": {"id2label": {0: "young", 1: "older", 2: "old"}, "head": "ordinal", "loss": "coral"},
     "moods": {"id2label": {0: "joy", 1: "fear", 2: "anger"}, "loss": "binary_cross_entropy"},
-    "speaker_id": {"id2label": {0: "ada", 1: "bob"}, "head": "cosine", "loss": "aam_softmax"},
+    "speaker_id": {
+        "id2label": dict(enumerate(["ada", "bob", "ada at 0.9", "bob at 0.9"])),
+        "head": "cosine",
+        "loss": "aam_softmax",
+    },
     "emotion, age": {
         "tasks": {
             "emotion": {"labels": ["calm", "angry"]},
@@ -88,6 +92,17 @@ def test_the_snippets_run_and_say_what_predict_says(
         one, two = model.embed([first, second]).double().numpy()
         cosine = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
         assert float(lines[1]) == pytest.approx(cosine, abs=1e-5)
+
+
+def test_where_the_pipeline_answers_otherwise_the_card_says_so() -> None:
+    """It gives the likeliest class of all that the model has."""
+    said = {}
+    for target in MODELS:
+        section = render_card(results_of(target)[0]).partition("As a pipeline")[2].partition("\n## ")[0]
+        said[target] = " ".join(section.split())
+    assert "first, the mode of the distribution; the numbers of this card are of its median" in said["ages"]
+    assert "lists each speaker at each of 2 speeds" in said["speaker_id"]
+    assert {target for target, text in said.items() if "The pipeline" in text} == {"ages", "speaker_id"}
 
 
 def several() -> dict[str, Any]:

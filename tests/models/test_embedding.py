@@ -9,7 +9,7 @@ import torch
 from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.errors import InputError
-from hf_speech.models.embedding import normalised
+from hf_speech.models.embedding import evaluating, normalised
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 
 from .tiny import STABLE, TOLERANCE, lively, tiny_config, waveforms
@@ -68,6 +68,20 @@ def test_the_mode_is_left_as_it_was_even_after_a_refusal(training: bool) -> None
     with pytest.raises(InputError):
         model.embed([*waves, torch.zeros(3)])
     assert model.training == training and model.speech.training == training
+
+
+def test_each_part_has_its_own_mode_again() -> None:
+    model = model_of("wav2vec2").train()
+    model.speech.pooling.eval()
+    model.encoder.backbone.encoder.layers[0].eval()
+    modes = {name: part.training for name, part in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    model.embed(waveforms(LENGTHS[:2]))
+    assert {name: part.training for name, part in model.named_modules()} == modes
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not any(part.training for part in model.modules())
+        raise ZeroDivisionError
+    assert {name: part.training for name, part in model.named_modules()} == modes
 
 
 def test_none_are_none() -> None:

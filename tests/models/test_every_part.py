@@ -28,7 +28,10 @@ def model_with(backbone: str, overrides: dict[str, Any] | None = None, **setting
 
 
 def check_training(model: HfSpeechForSequenceClassification, batch: dict[str, Tensor], labels: Tensor) -> None:
-    """Forward and backward in float32 and bfloat16: a finite loss in float32, finite gradients for all that trains."""
+    """Forward and backward in float32 and bfloat16: a finite loss in float32, finite gradients for all that trains.
+
+    None may lack one: in these models nothing is masked, so there are no embeddings of masks, which alone may.
+    """
     for dtype in (torch.float32, torch.bfloat16):
         model = model.to(dtype).train()
         model.zero_grad()
@@ -36,8 +39,8 @@ def check_training(model: HfSpeechForSequenceClassification, batch: dict[str, Te
         assert loss.dtype == torch.float32 and loss.isfinite()
         loss.backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-        assert [name for name, g in gradients.items() if g is not None and not g.isfinite().all()] == []
-        assert any(g is not None and g.abs().max() > 0 for g in gradients.values())
+        assert [name for name, g in gradients.items() if g is None or not g.isfinite().all()] == []
+        assert any(g.abs().max() > 0 for g in gradients.values())
     model.float().eval()
 
 

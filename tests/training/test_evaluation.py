@@ -96,14 +96,16 @@ def test_the_models_mode_is_left_as_it_was(
 ) -> None:
     quiet = infer(model.eval(), extractor, rows).logits
     model.train(training)
+    model.speech.pooling.eval()  # by hand
+    modes = [part.training for part in model.modules()]
     try:
         np.testing.assert_array_equal(infer(model, extractor, rows).logits, quiet)  # no dropout
-        assert model.training == training
+        assert [part.training for part in model.modules()] == modes and model.training == training
         lost = check_rows(rows_of_files([write_audio_at(tmp_path / "lost.wav")]))[0]
         (tmp_path / "lost.wav").unlink()
         with pytest.raises(InputError, match="no such file"):
             infer(model, extractor, lost)
-        assert model.training == training
+        assert [part.training for part in model.modules()] == modes
     finally:
         model.eval()
 

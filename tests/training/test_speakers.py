@@ -39,12 +39,46 @@ def test_every_speed_makes_speakers_and_the_first_are_the_speakers_themselves(sp
     labels = [config.id2label[i] for i in range(config.num_labels)]
     assert labels == SPEAKERS + [f"{name} at {speed}" for speed in ("0.9", "1.1") for name in SPEAKERS]
     assert config.class_counts == [3] * 18
-    results = read_results(speakers)
-    assert results["data"]["splits"]["test"]["labels"] == dict.fromkeys(SPEAKERS, 1)
+    assert read_results(speakers)["data"]["splits"]["test"]["labels"] == dict.fromkeys(SPEAKERS, 1)
+
+
+def test_a_speaker_is_heard_at_any_speed(speakers: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is predicted, measured and written is a speaker, by the sum of the probabilities at all speeds."""
+    model = AutoModelForAudioClassification.from_pretrained(speakers).eval()
     rows = read_table(speakers / "predictions.csv")
-    assert {row["label"] for row in rows} == set(SPEAKERS) and set(rows[0]) >= set(labels)
+    assert [name for name in rows[0] if name.startswith("speaker0")] == SPEAKERS
+    for row in rows:
+        waveform, _ = soundfile.read(corpus.parent / row["id"], dtype="float32")
+        with torch.no_grad():
+            shares = model(torch.from_numpy(waveform)[None]).logits[0].double().softmax(-1).numpy()
+        wanted = {
+            name: sum(share for i, share in enumerate(shares) if model.config.id2label[i].startswith(name))
+            for name in SPEAKERS
+        }
+        assert {name: float(row[name]) for name in SPEAKERS} == pytest.approx(wanted, abs=1e-5)
+        assert row["predicted"] == max(wanted, key=lambda name: wanted[name])
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert values_of(speakers, "test")["accuracy"] == pytest.approx(right)
+    results = read_results(speakers)
+    assert results["model"]["labels"] == results["confusion"]["labels"] == SPEAKERS
+    assert results["model"]["tasks"][0]["speeds"] == 3
+    capsys.readouterr()
+    assert command("predict", speakers, corpus.parent / rows[0]["id"], "--json") == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    assert said["label"] == rows[0]["predicted"] and list(said["scores"]) == SPEAKERS
+
+
+def test_the_numbers_of_validation_and_of_evaluate_are_of_speakers(corpus: Path, tmp_path: Path) -> None:
+    folder = train_tiny(tmp_path / "model", corpus, **{**AUGMENTED, "test": "none", "validation": "0.25"})
+    state = json.loads(sorted(folder.glob("checkpoint-*/trainer_state.json"))[-1].read_text())
+    logged = [entry["eval_accuracy"] for entry in state["log_history"] if "eval_accuracy" in entry]
+    assert values_of(folder, "validation")["accuracy"] == pytest.approx(max(logged))
+    # The best by UAR, which is the accuracy where each speaker has as many rows.
+    assert command("evaluate", folder, corpus, "--output-dir", tmp_path / "out") == 0
+    rows = read_table(tmp_path / "out" / "predictions.csv")
+    assert {row["predicted"] for row in rows} <= set(SPEAKERS)
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert values_of(tmp_path / "out", "all")["accuracy"] == pytest.approx(right)
 
 
 def test_it_is_what_the_preset_says_with_what_was_given_above_it(speakers: Path) -> None:
@@ -62,6 +96,7 @@ def test_it_is_what_the_preset_says_with_what_was_given_above_it(speakers: Path)
     assert "| projection | batchnorm+linear (size: 12) |" in card and "| head | cosine |" in card
     assert "model.embed([waveform, other], sampling_rate=rate)" in card
     assert "speeds: [0.9, 1.0, 1.1]" in card
+    assert "one of 6 labels" in card and "lists each speaker at each of 3 speeds" in card
 
 
 def test_all_auto_classes_give_the_same_embeddings(speakers: Path) -> None:
