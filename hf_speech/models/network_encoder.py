@@ -36,6 +36,11 @@ class NetworkEncoder(Encoder):
             self.min_samples, self.hop = self.backbone.min_samples, self.backbone.hop
         self.output_size = self.backbone.output_size
 
+    def frame_centre(self, frame: int) -> float:
+        """See the base class."""
+        centre = self.backbone.centre(frame)
+        return centre if self.frontend is None else self.frontend.min_samples / 2 + centre * self.frontend.hop
+
     def forward(
         self,
         input_values: Tensor,

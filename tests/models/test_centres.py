@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hf_speech.models.backbones import OWN_BACKBONES
 from hf_speech.models.ecapa import SqueezeExcitation
+from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.models.network_encoder import NETWORKS
 from hf_speech.models.vgg import VGG
 from hf_speech.models.wav2vec import UtteranceNorm
 
-from .tiny import lively
+from .tiny import lively, tiny_config
 
 BANDS, BATCH = 8, 16
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -83,6 +85,24 @@ def test_the_context_of_wav2vec_ends_where_its_own_frame_does() -> None:
     before = network.hop * sum(kernel - 1 for kernel in options["context_kernels"])
     assert last + 1 == network.centre(40) + network.min_samples / 2
     assert first == network.centre(40) - network.min_samples / 2 - before
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("backbone", OWN_BACKBONES)
+def test_a_click_is_heard_at_the_time_of_the_frames(backbone: str) -> None:
+    """It changes as many frames before it as behind it; behind a context that looks back, none before its own."""
+    own = {} if backbone == "wav2vec" else {"frontend_config": {"norm": "none"}}
+    model = local(lively(HfSpeechModel(tiny_config(backbone, own))))
+    silent, click = torch.zeros(2, 24_000).split(1)
+    click[:, 12_000] = 1.0
+    before, after = (model(wave).last_hidden_state[0] for wave in (silent, click))
+    times = torch.tensor(model.frame_times(len(before)))[(before != after).any(dim=1)]
+    spacing = model.encoder.hop / model.config.sampling_rate
+    if backbone == "wav2vec":
+        half = model.encoder.min_samples / 2 / model.config.sampling_rate
+        assert times[0] == pytest.approx(0.75 - half, abs=spacing)
+    else:
+        assert len(times) > 1 and times[[0, -1]].mean() == pytest.approx(0.75, abs=spacing / 2 + 1e-4)
 
 
 def test_every_network_has_a_case() -> None:
