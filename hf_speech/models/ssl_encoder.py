@@ -39,11 +39,10 @@ class ClassToken(nn.Module):
         if self.token is not None:
             init.ones_(self.token)
 
-    def enter(self, encoder: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A hook before the forward pass of a transformer, whose first input is frames (B, 1 + F, D)."""
-        frames, *others = inputs
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, 1 + F, D) -> (B, 1 + F, D) with the token first."""
         token = frames.new_ones(()) if self.token is None else self.token.to(frames.dtype)
-        return (torch.cat([token.expand(frames.shape[0], 1, frames.shape[2]), frames[:, 1:]], dim=1), *others)
+        return torch.cat([token.expand(frames.shape[0], 1, frames.shape[2]), frames[:, 1:]], dim=1)
 
 
 class SSLEncoder(Encoder):
@@ -75,7 +74,7 @@ class SSLEncoder(Encoder):
         token = getattr(lookup(POOLINGS, config.pooling, "pooling"), "token", None)
         self.class_token = None if token is None else ClassToken(built.hidden_size, token == "learned")
         if self.class_token is not None:
-            self.backbone.encoder.register_forward_pre_hook(self.class_token.enter)
+            self.backbone.encoder.register_forward_pre_hook(self._enter_token)
 
     def _set_rate(self, built: PretrainedConfig) -> None:
         self.kernels, self.strides = tuple(built.conv_kernel), tuple(built.conv_stride)
@@ -142,6 +141,11 @@ class SSLEncoder(Encoder):
             attention_mask = nn.functional.pad(attention_mask, (self.hop, 0), value=1)
             lengths = lengths + self.hop
         return features, attention_mask, conv_frames(lengths, self.kernels, self.strides)
+
+    def _enter_token(self, transformer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A hook before the forward pass of the transformer, whose first input are the frames."""
+        assert self.class_token is not None  # else there is no hook
+        return (self.class_token(inputs[0]), *inputs[1:])
 
     def _pad_for_masks(self, input_values: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         # SpecAugment can't place a span longer than the batch: short batches are padded (and masked) up to one span.

@@ -54,7 +54,8 @@ def check_lora(model: HfSpeechPreTrainedModel, settings: Mapping[str, Any] | Non
     """The settings of `add_lora`, which a model may have; the model can be without numbers, and is not changed.
 
     Raises:
-        InputError: peft is not installed, an unknown setting, or an encoder without attention.
+        InputError: peft is not installed, an unknown setting, an encoder without attention, or a WavLM whose
+            attention takes the projections' weights themselves and would pass the updates by.
     """
     try:
         from peft import LoraConfig
@@ -68,6 +69,8 @@ def check_lora(model: HfSpeechPreTrainedModel, settings: Mapping[str, Any] | Non
     if not _targets(model) and "target_modules" not in given:
         kind = model.config.backbone_config.model_type
         raise InputError(f"lora: the encoder ({kind}) has no attention to adapt; leave lora out")
+    if model.config.backbone_config.model_type == "wavlm" and model.config._attn_implementation == "eager":
+        raise InputError("lora: WavLM's eager attention passes the updates by; choose attn_implementation sdpa")
     return given
 
 
@@ -88,7 +91,8 @@ def _new_parts(model: HfSpeechPreTrainedModel) -> list[str]:
     """Names of the parts that no checkpoint has: whatever has parameters beside the encoder's backbone."""
     base = f"{model.base_model_prefix}." if model.base_model is not model else ""
     candidates = {f"{base}{name}": getattr(model.base_model, name) for name in ("neck", "pooling", "projection")}
-    candidates[f"{base}frame_encoder.layer_mix"] = getattr(model.encoder, "layer_mix", None)
+    for name in ("layer_mix", "class_token"):
+        candidates[f"{base}frame_encoder.{name}"] = getattr(model.encoder, name, None)
     candidates |= {f"heads.{i}": head for i, head in enumerate(getattr(model, "heads", ()))}
     return [name for name, part in candidates.items() if part is not None and any(True for _ in part.parameters())]
 

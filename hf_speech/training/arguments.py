@@ -37,6 +37,11 @@ class ModelArguments:
         "Hub name or folder of a pretrained speech encoder, or a preset such as ecapa-512; none: from scratch", None
     )
     backbone_config: dict[str, Any] = _meaning("values of the encoder's config; from scratch with its model_type", {})
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = _meaning(
+        "how the encoder attends: eager (gives weights), sdpa, flash_attention_2 (needs its package); "
+        "none: the fastest that torch has",
+        None,
+    )
     layer: int | str = _meaning("which layer: last, a number from 1, weighted_sum", "last")
     layerdrop: float = _meaning("probability that an encoder layer is skipped in training", 0.0)
     neck: str | None = _meaning("between frames and pooling: none, relu, transformer", None)

@@ -62,15 +62,16 @@ def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
     """
     of_the_head = {f.name for f in fields(HeadArguments)}
     settings = {name: value for name, value in model_settings(config).items() if name not in of_the_head}
+    attention = {"attn_implementation": name} if (name := config.model.attn_implementation) else {}
     try:
         with torch.device("meta"):
-            draft = HfSpeechModel(HfSpeechConfig(backbone_config=backbone, **settings))
+            draft = HfSpeechModel._from_config(HfSpeechConfig(backbone_config=backbone, **settings), **attention)
         if config.model.lora:
             check_lora(draft, config.model.lora)
         return draft
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, TypeError) as error:  # what torch and transformers say of values
+    except (OSError, ValueError, ImportError, RuntimeError, TypeError) as error:  # what torch and others say
         mend = "mend backbone_config and the model's fields"
         raise InputError(f"the model can't be built ({one_line(error)}); {mend}") from error
 
@@ -124,11 +125,12 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
             backbone_config=arguments.backbone_config if pretrained else None,
             sampling_rate=extractor.sampling_rate,
             do_normalize=bool(extractor.do_normalize),
+            attn_implementation=arguments.attn_implementation,
             **settings,
         )
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # what torch and transformers say of values
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:  # what torch and others say
         what = f"on {arguments.backbone}" if pretrained else "from scratch"
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error

@@ -109,6 +109,24 @@ def test_an_adapter_can_be_trained_on(adapted: Path) -> None:
     assert all("lora_" in name or "modules_to_save" in name for name in with_gradient)
 
 
+def test_a_learned_class_token_is_trained_and_kept(backbone: Path, corpus: Path, tmp_path: Path) -> None:
+    first = {**FIELDS, "backbone": str(backbone), "pooling": "first+cls-learned", "pooling_config": {}}
+    folder = train_tiny(tmp_path / "model", corpus, **first)
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    assert (model.encoder.class_token.token != 1).all()
+    torch.testing.assert_close(logits_of(model), logits_of(load_lora(folder)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backbone", ["wavlm"], indirect=True)
+def test_updates_that_eager_wavlm_would_pass_by_are_refused(
+    backbone: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"backbone": str(backbone), "backbone_config": None, "lora": {"r": 4}, "attn_implementation": "eager"}
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), **values)
+    said = "lora: WavLM's eager attention passes the updates by; choose attn_implementation sdpa"
+    assert said in refusal(capsys, "train", config, "--output-dir", tmp_path / "model")
+
+
 def test_a_stopped_run_goes_on_to_the_same_weights(backbone: Path, corpus: Path, tmp_path: Path) -> None:
     constant = {**FIELDS, "backbone": str(backbone), "lr_scheduler_type": "constant", "warmup_steps": 0}
     whole = train_tiny(tmp_path / "whole", corpus, "--num-train-epochs", 2, **constant)
