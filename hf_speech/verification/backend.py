@@ -42,7 +42,12 @@ class Backend:
 
     @classmethod
     def fit(
-        cls, embeddings: ArrayLike, speakers: Sequence[str], *, shrinkage: float = SHRINKAGE, top: int = TOP
+        cls,
+        embeddings: ArrayLike,
+        speakers: Sequence[str],
+        *,
+        shrinkage: float | None = SHRINKAGE,
+        top: int | None = TOP,
     ) -> "Backend":
         """Within-class covariance normalisation, and the speakers' means as the cohort.
 
@@ -53,34 +58,33 @@ class Backend:
         Args:
             embeddings: (N, E), of training recordings.
             speakers: (N,) who speaks.
-            shrinkage: share of the identity, above 0.
-            top: see the class.
+            shrinkage: share of the identity, above 0; None: all directions count alike.
+            top: see the class; None: scores are not normalised.
 
         Raises:
-            InputError: numbers that don't match, fewer than two speakers, none with two recordings, or a shrinkage
-                that is not above 0.
+            InputError: numbers that don't match, fewer than two speakers, none with two recordings, a shrinkage that
+                is not above 0, or a top below 2.
         """
         vectors, names = np.asarray(embeddings, dtype=np.float64), np.asarray(speakers)
         if vectors.ndim != 2 or len(vectors) != len(names):
             raise InputError(f"embeddings have shape {vectors.shape} for {len(names)} speakers; give one row for each")
-        if not shrinkage > 0:
+        if shrinkage is not None and not shrinkage > 0:
             raise InputError(f"shrinkage is {shrinkage}; give a number above 0")
         mean = vectors.mean(axis=0)
         _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
-        if top < 2:
+        if top is not None and top < 2:
             raise InputError(f"top is {top}; give 2 or more of the cohort's scores")
         if len(counts) < 2 or counts.max() < 2:
             raise InputError("the back end needs two speakers or more, and two recordings of one of them at least")
         means = np.zeros((len(counts), vectors.shape[1]))
         np.add.at(means, place, vectors - mean)
         means /= counts[:, None]
-        within = vectors - mean - means[place]
-        within = within[counts[place] > 1]  # of one recording nothing is known
-        covariance = within.T @ within / len(within)
-        covariance += shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        values, directions = np.linalg.eigh(covariance)
-        transform = directions @ np.diag(values**-0.5) @ directions.T
-        return cls(mean, transform, _unit(means @ transform), top)
+        transform = np.eye(vectors.shape[1])
+        if shrinkage is not None:
+            within = vectors - mean - means[place]
+            transform = _whitening(within[counts[place] > 1], shrinkage)  # of one recording nothing is known
+        cohort = np.zeros((0, vectors.shape[1])) if top is None else _unit(means @ transform)
+        return cls(mean, transform, cohort, top or TOP)
 
     def vectors(self, embeddings: ArrayLike) -> NDArray:
         """Unit vectors whose products are the scores before normalisation: (N, E) -> (N, E)."""
@@ -130,6 +134,14 @@ class Backend:
             raise InputError(
                 f"{path}: is no back end of speaker verification ({one_line(error)}); fit it again"
             ) from error
+
+
+def _whitening(within: NDArray, shrinkage: float) -> NDArray:
+    """(E, E), the symmetric root of the inverse of the shrunk covariance of differences (N, E)."""
+    covariance = within.T @ within / len(within)
+    covariance += shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    values, directions = np.linalg.eigh(covariance)
+    return directions @ np.diag(values**-0.5) @ directions.T
 
 
 def _unit(vectors: NDArray) -> NDArray:

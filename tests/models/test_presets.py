@@ -40,8 +40,12 @@ def test_the_vgg_has_the_layers_of_the_paper_s_table() -> None:
     for before, after in zip(channels[:-1], channels[1:], strict=True):
         by_hand += 9 * before * after + after  # 3 x 3, with bias
     network = sum(p.numel() for p in model.encoder.backbone.parameters())
-    print(f"vgg4, the network alone: {network:,}")
     assert network == by_hand == 18_731_904
+    # Queries; two layers of 400 dimensions with a batch norm each, and the one before the margin.
+    behind = (5_120 + 160) + (160 * 400 + 400) + (400 * 400 + 400) + 2 * 800 + (400 * 400 + 400)
+    whole = sum(p.numel() for p in model.parameters())
+    print(f"vgg4: network {network:,}, whole {whole:,} of which {2 * 400} are two speakers' centres")
+    assert whole == network + behind + 2 * 400
     assert model.encoder.output_size == 5_120  # 1024 channels, 80 bands halved four times
     assert model.speech.pooling.output_size == 160  # 32 heads
 

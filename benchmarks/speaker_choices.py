@@ -1,0 +1,77 @@
+"""What each choice of the speaker recipe brings, measured without the speakers that the recipe is tested on.
+
+    python -m benchmarks.speaker_choices              # an hour
+    python -m benchmarks.speaker_choices recipe       # one of them
+
+Speakers are held out in turn: those with crc32(speaker) % 3 == 1, and those with 2; the third with 0 is left for
+`benchmarks.speakers`. Each choice is `hf-speech train model_cards/ecapa-small/train.yaml` with what differs, for two
+seeds. Two runs at a time, on one thread each: the seconds are not those of a run alone. All are scored on the trials of
+`benchmarks.speakers`, by cosine and by back ends fitted on the training recordings.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_speech.files import replacing
+from hf_speech.results import run_facts
+
+from .speakers import BACKENDS, RECIPE, ROOT, SPEECH, ours, rows_of, score, split_by_speaker, trials_of
+
+OUTPUT = ROOT / "benchmarks" / "results" / "speaker_choices.json"
+FOLDS, SEEDS = (1, 2), (1, 2)
+WAYS = ("cosine", *BACKENDS)
+# What differs from the recipe.
+CHOICES: dict[str, Sequence[str]] = {
+    "recipe": (),
+    "one speed": ("--augment", "{}"),
+    "speeds as new speakers": ("--augment.speed_classes", "true"),
+    "60 epochs": ("--num-train-epochs", "60"),
+    "noise": ("--augment.noise_probability", "0.3", "--augment.noise_snr", "[10, 30]"),
+}
+
+
+def measure(speech: Path, name: str, fold: int, seed: int) -> dict[str, Any]:
+    folder = speech / "speaker"
+    train, test = split_by_speaker(rows_of(folder), fold)
+    with tempfile.TemporaryDirectory() as temporary:
+        embed, facts = ours(train, folder, seed, Path(temporary) / "run", CHOICES[name])
+        measured = score(embed, folder, trials_of(test), train)
+    run = {"choice": name, "fold": fold, "seed": seed, **facts, **{way: measured[way]["eer"]["value"] for way in WAYS}}
+    print(json.dumps(run), flush=True)
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("choices", nargs="*", help=f"of {', '.join(CHOICES)} (all, and written)")
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with speaker/ (%(default)s)")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands
+    torch.set_num_threads(1)
+    plan = list(itertools.product(options.choices or CHOICES, SEEDS, FOLDS))
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda one: measure(options.speech, one[0], one[2], one[1]), plan))
+    mean = {
+        name: {way: float(np.mean([run[way] for run in runs if run["choice"] == name])) for way in WAYS}
+        for name in dict.fromkeys(name for name, *_ in plan)
+    }
+    print(json.dumps(mean, indent=2))
+    if options.choices:
+        return
+    content = {"mean_eer": mean, "runs": runs, "choices": CHOICES, "recipe": RECIPE.read_text(encoding="utf-8")}
+    with replacing(OUTPUT) as temporary_file:
+        temporary_file.write_text(json.dumps({**content, "run": run_facts(None)}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
