@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.real_speech import FOLDS, train
+from benchmarks.speakers import LIMITS, ours, own_trials, rows_of, score
 from hf_speech.results import Results
 
 pytestmark = pytest.mark.slow
@@ -42,3 +43,18 @@ def test_gender_of_speakers_that_were_not_trained_on(speech: Path, tmp_path: Pat
     results = train("wav2vec2-small-gender", speech / "speaker/metadata.csv", tmp_path / "gender")
     assert results.run["train_seconds"] <= 180
     assert value(results, "uar") >= 0.88
+
+
+def test_double_attention_hears_emotion(speech: Path, tmp_path: Path) -> None:
+    results = train("vgg-small-emodb", speech / "emotion/metadata.csv", tmp_path / "vgg")
+    assert results.run["train_seconds"] <= 300
+    assert value(results, "uar") >= 0.4
+
+
+def test_speakers_that_were_trained_on_are_known(speech: Path, tmp_path: Path) -> None:
+    folder = speech / "speaker"
+    rows = rows_of(folder)
+    embed, facts = ours(rows, folder, 1, tmp_path / "speakers")
+    assert facts["train_seconds"] <= LIMITS["training, s"]
+    measured = score(embed, folder, own_trials(folder, rows), rows)
+    assert measured["backend"]["eer"]["value"] <= LIMITS["EER, all speakers"]
