@@ -1,6 +1,6 @@
 """What each choice of the speaker recipe brings, measured without the speakers that the recipe is tested on.
 
-    python -m benchmarks.speaker_choices              # three quarters of an hour
+    python -m benchmarks.speaker_choices              # half an hour
     python -m benchmarks.speaker_choices recipe       # one of them; nothing is written then
 
 Speakers with crc32(speaker) % 3 == 0 are left out: they are for `benchmarks.speakers`. Of the others, one half is
@@ -37,9 +37,7 @@ CHOICES: dict[str, Sequence[str]] = {
     "recipe": STEPS,
     "one speed": (*STEPS, "--augment", "{}"),
     "speeds as new speakers": (*STEPS, "--augment.speed_classes", "true"),
-    "noise on three of ten": (*STEPS, "--augment.noise_probability", "0.3", "--augment.noise_snr", "[10, 30]"),
     "60 % of the steps": ("--max-steps", "150"),
-    "float32": (*STEPS, "--bf16", "false"),
 }
 
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers.utils import FEATURE_EXTRACTOR_NAME
 
 from .backbones import OWN_BACKBONES
 from .configuration import HfSpeechConfig
@@ -14,7 +15,7 @@ from .embedding import embed
 from .encoder import Encoder, naming
 from .initialisation import reset_as_torch
 from .presets import PRESETS, merged
-from .registry import InputError, lookup
+from .registry import InputError, lookup, one_line
 from .wavlm_sdpa import use_sdpa
 
 
@@ -56,11 +57,26 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         return self.base_model.frame_encoder
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
-        """Saves as transformers does, with the code beside the weights; `AutoModel` finds the embeddings there too."""
+        """Saves as transformers does, with the code beside the weights, and a feature extractor where there is none.
+
+        Each Auto class finds its model there: `AutoModel` the embeddings of a classifier too.
+        """
         self.config.auto_map = {"AutoModel": "modeling.HfSpeechModel"}
         if self.base_model is not self:
             self.config.auto_map["AutoModelForAudioXVector"] = "modeling.HfSpeechForXVector"
+            self.config.auto_map["AutoModelForAudioClassification"] = "modeling.HfSpeechForSequenceClassification"
         super().save_pretrained(save_directory, **settings)
+        written = os.path.join(save_directory, FEATURE_EXTRACTOR_NAME)
+        if settings.get("is_main_process", True) and not os.path.exists(written):
+            self.make_feature_extractor().save_pretrained(save_directory)
+
+    def make_feature_extractor(self) -> Wav2Vec2FeatureExtractor:
+        """Waveforms -> what the model takes: padded at the right, with a mask, normalised as it was configured."""
+        return Wav2Vec2FeatureExtractor(
+            sampling_rate=self.config.sampling_rate,
+            do_normalize=self.config.normalizes,
+            return_attention_mask=True,
+        )
 
     def get_input_embeddings(self) -> None:
         """None: waveforms are not embedded by a table (accelerate's FSDP2 asks)."""
@@ -90,7 +106,10 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         return embed(self, waveforms, sampling_rate, batch_seconds)
 
     def frame_times(self, frames: int) -> list[float]:
-        """The centre of each frame's receptive field, in seconds from the start: what `frame_weights` speak of."""
+        """The centre of each frame's receptive field, in seconds from the start: what `frame_weights` speak of.
+
+        It can lie behind the end of an utterance, where the field of its last frame reaches into nothing.
+        """
         return [self.base_model.frame_centre(i) / self.config.sampling_rate for i in range(frames)]
 
     def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
@@ -151,7 +170,8 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
             backbone_config: values that replace the checkpoint's or the preset's own, such as
                 `{"hidden_dropout": 0.0}`.
             revision: branch, tag or commit on the Hub.
-            attn_implementation: "eager", "sdpa" ... as transformers takes it; None: the fastest there is.
+            attn_implementation: "eager", "sdpa" ... as transformers takes it; None: the fastest there is. Networks of
+                ours have no attention, and take none.
             settings: fields of `HfSpeechConfig`: layer, pooling, head, loss, tasks ...
 
         Raises:
@@ -166,7 +186,9 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         overrides = backbone_config or {}
         if isinstance(backbone, str) and backbone in PRESETS:
             values = merged(PRESETS[backbone], values)
-            return cls(HfSpeechConfig(**merged(values, {"backbone_config": overrides})))  # none has attention
+            return cls._with_attention(
+                HfSpeechConfig(**merged(values, {"backbone_config": overrides})), attn_implementation
+            )
         pretrained = None if isinstance(backbone, PretrainedConfig) else backbone
         if pretrained is None:
             stock = backbone
@@ -174,11 +196,29 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
             with naming(pretrained):
                 stock = AutoConfig.from_pretrained(pretrained, revision=revision)
         config = HfSpeechConfig(backbone_config=cls.backbone_config_of(stock, overrides), **values)
-        kind = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
-        model = cls._from_config(config, **kind)
+        model = cls._with_attention(config, attn_implementation)
         if pretrained is not None:
             model.encoder.load_pretrained(pretrained, revision=revision)
         return model
+
+    @classmethod
+    def _with_attention(cls, config: HfSpeechConfig, kind: str | None) -> "HfSpeechPreTrainedModel":
+        """The model without numbers of a checkpoint.
+
+        Raises:
+            InputError: the encoder has no attention, or not this kind; or its package is not installed.
+        """
+        if kind is None:
+            return cls._from_config(config)
+        backbone = config.backbone_config.model_type
+        if backbone in OWN_BACKBONES:
+            raise InputError(
+                f"attn_implementation is {kind!r}, but a network {backbone!r} has no attention; leave it out"
+            )
+        try:
+            return cls._from_config(config, attn_implementation=kind)
+        except (ValueError, ImportError) as error:
+            raise InputError(f"attn_implementation {kind!r}: {one_line(error)}") from error
 
     @staticmethod
     def backbone_config_of(stock: PretrainedConfig, overrides: dict[str, Any]) -> PretrainedConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, one_line, unknown_name
+from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import HfSpeechConfig
 from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
 
@@ -66,10 +67,10 @@ def check_lora(model: HfSpeechPreTrainedModel, settings: Mapping[str, Any] | Non
     for name in given:
         if name not in valid:
             raise unknown_name(name, valid, "field of lora")
-    if not _targets(model) and "target_modules" not in given:
-        kind = model.config.backbone_config.model_type
+    kind = model.config.backbone_config.model_type
+    if kind in OWN_BACKBONES or (not _targets(model) and "target_modules" not in given):
         raise InputError(f"lora: the encoder ({kind}) has no attention to adapt; leave lora out")
-    if model.config.backbone_config.model_type == "wavlm" and model.config._attn_implementation == "eager":
+    if kind == "wavlm" and model.config._attn_implementation == "eager":
         raise InputError("lora: WavLM's eager attention passes the updates by; choose attn_implementation sdpa")
     return given
 

@@ -44,7 +44,7 @@ class ModelArguments:
     )
     layer: int | str = _meaning("which layer: last, a number from 1, weighted_sum", "last")
     layerdrop: float = _meaning("probability that an encoder layer is skipped in training", 0.0)
-    neck: str | None = _meaning("between frames and pooling: none, relu, transformer", None)
+    neck: str | None = _meaning("between frames and pooling: none, relu, transformer, tdnn", None)
     neck_config: dict[str, Any] = _meaning("its options", {})
     pooling: str | None = _meaning("mean, mean+std, attentive, double-multi-head, ... (mean)", None)
     pooling_config: dict[str, Any] = _meaning("its options", {})
@@ -141,6 +141,7 @@ class RunConfig:
 
 _OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint"}
 GROUPS = {"model": ModelArguments, "head": HeadArguments, "data": DataArguments, "run": RunArguments}
+_WITH_OPTIONS = {"backbone", "neck", "pooling", "projection", "head", "loss"}
 
 # Where ours differ from transformers' own defaults.
 TRAINING_DEFAULTS: dict[str, Any] = {
@@ -180,8 +181,9 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
 
     Args:
         path: a YAML file of fields; None: flags only. Its field `base` names another file, relative to it, whose
-            fields hold where it does not give them itself; a part that it names anew loses the options it had there.
-        overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table.
+            fields hold where it does not give them itself.
+        overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table. Here as there, a
+            part that is named anew loses the options it had.
 
     Raises:
         InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
@@ -193,7 +195,11 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
         base = _read_yaml(Path(path).parent / str(values.pop("base")))
         values = merged(base, values)
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
-    for name, value in (overrides or {}).items():
+    given = overrides or {}
+    for name in _WITH_OPTIONS & given.keys() & values.keys():
+        if given[name] != values[name]:
+            values.pop(f"{name}_config", None)
+    for name, value in given.items():
         _lay(values, name, value)
     return make_config(values, " with ".join(places))
 

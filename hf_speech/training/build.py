@@ -62,16 +62,16 @@ def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
     """
     of_the_head = {f.name for f in fields(HeadArguments)}
     settings = {name: value for name, value in model_settings(config).items() if name not in of_the_head}
-    attention = {"attn_implementation": name} if (name := config.model.attn_implementation) else {}
+    attention = config.model.attn_implementation
     try:
         with torch.device("meta"):
-            draft = HfSpeechModel._from_config(HfSpeechConfig(backbone_config=backbone, **settings), **attention)
+            draft = HfSpeechModel.from_backbone(backbone, attn_implementation=attention, **settings)
         if config.model.lora:
             check_lora(draft, config.model.lora)
         return draft
     except InputError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, TypeError) as error:  # what torch and others say
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # what torch and others say
         mend = "mend backbone_config and the model's fields"
         raise InputError(f"the model can't be built ({one_line(error)}); {mend}") from error
 
@@ -130,7 +130,7 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
         )
     except InputError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:  # what torch and others say
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # what torch and others say
         what = f"on {arguments.backbone}" if pretrained else "from scratch"
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error

@@ -62,18 +62,21 @@ class Backend:
             top: see the class; None: scores are not normalised.
 
         Raises:
-            InputError: numbers that don't match, fewer than two speakers, none with two recordings, a shrinkage that
-                is not above 0, or a top below 2.
+            InputError: numbers that don't match or are not finite, fewer than two speakers, none with two recordings
+                that differ, a shrinkage that is not above 0, or a top below 2.
         """
         vectors, names = np.asarray(embeddings, dtype=np.float64), np.asarray(speakers)
         if vectors.ndim != 2 or len(vectors) != len(names):
             raise InputError(f"embeddings have shape {vectors.shape} for {len(names)} speakers; give one row for each")
-        if shrinkage is not None and not shrinkage > 0:
+        if not np.isfinite(vectors).all():
+            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            raise InputError(f"embedding {row}, of speaker {str(names[row])!r}, is not finite; leave it out")
+        if shrinkage is not None and not 0 < shrinkage < np.inf:
             raise InputError(f"shrinkage is {shrinkage}; give a number above 0")
+        if top is not None and (not isinstance(top, int) or top < 2):
+            raise InputError(f"top is {top}; give 2 or more of the cohort's scores, a whole number")
         mean = vectors.mean(axis=0)
         _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
-        if top is not None and top < 2:
-            raise InputError(f"top is {top}; give 2 or more of the cohort's scores")
         if len(counts) < 2 or counts.max() < 2:
             raise InputError("the back end needs two speakers or more, and two recordings of one of them at least")
         means = np.zeros((len(counts), vectors.shape[1]))
@@ -139,6 +142,8 @@ class Backend:
 def _whitening(within: NDArray, shrinkage: float) -> NDArray:
     """(E, E), the symmetric root of the inverse of the shrunk covariance of differences (N, E)."""
     covariance = within.T @ within / len(within)
+    if not np.trace(covariance) > np.finfo(np.float64).tiny:
+        raise InputError("each speaker's recordings have the same embedding; give recordings that differ")
     covariance += shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     values, directions = np.linalg.eigh(covariance)
     return directions @ np.diag(values**-0.5) @ directions.T

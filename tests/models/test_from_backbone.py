@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
     AutoModel,
     AutoModelForPreTraining,
     BertConfig,
@@ -12,10 +14,12 @@ from transformers import (
     PreTrainedModel,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    pipeline,
 )
 
 from hf_speech.errors import InputError
-from hf_speech.models.modeling import HfSpeechForSequenceClassification
+from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechForXVector
+from hf_speech.models.presets import PRESETS
 from hf_speech.testing import tiny_backbone_config
 
 from .tiny import RAW_BACKBONES, STABLE, lively, waveforms
@@ -132,3 +136,47 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-folder")
     with pytest.raises(InputError, match="no-such-folder.*give the folder of a checkpoint or a name on the Hub"):
         HfSpeechForSequenceClassification.from_backbone(missing, labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kind", "said"),
+    [
+        ("ecapa-256", "eager", "attn_implementation is 'eager', but a network 'ecapa-tdnn' has no attention; leave"),
+        ("wav2vec2", "banana", "attn_implementation 'banana': "),
+        ("wav2vec2", "flash_attention_2", "attn_implementation 'flash_attention_2': "),
+    ],
+)
+def test_attention_that_can_not_be_had_is_refused(backbone: str, kind: str, said: str) -> None:
+    source = backbone if backbone in PRESETS else tiny_backbone_config(backbone)
+    with pytest.raises(InputError) as refusal:
+        HfSpeechForSequenceClassification.from_backbone(source, labels=["a", "b"], attn_implementation=kind)
+    assert str(refusal.value).startswith(said) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("backbone", "normalizes"), [("ecapa-tdnn", False), ("wav2vec2", True)])
+def test_a_saved_model_can_be_used_at_once(backbone: str, normalizes: bool, tmp_path: Path) -> None:
+    """By every Auto class, without the package too, and by the pipeline, which wants a feature extractor."""
+    overrides = STABLE if normalizes else {}
+    made = HfSpeechForXVector.from_backbone(tiny_backbone_config(backbone, **overrides), labels=["a", "b"])
+    lively(made).save_pretrained(tmp_path)
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert (extractor.do_normalize, extractor.return_attention_mask) == (normalizes, True)
+    wave = waveforms((9_000,))[0]
+    said = pipeline("audio-classification", model=str(tmp_path), trust_remote_code=True)(
+        {"raw": wave.numpy(), "sampling_rate": 16_000}
+    )
+    batch = extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        logits = made(**batch).logits[0].softmax(-1)
+    assert {row["label"]: row["score"] for row in said} == pytest.approx(dict(zip("ab", logits.tolist(), strict=True)))
+    named = AutoConfig.from_pretrained(tmp_path).auto_map
+    assert set(named) == {
+        "AutoConfig",
+        *(f"AutoModel{kind}" for kind in ("", "ForAudioClassification", "ForAudioXVector")),
+    }
+
+
+def test_a_feature_extractor_that_is_there_stays(tmp_path: Path) -> None:
+    Wav2Vec2FeatureExtractor(do_normalize=True, padding_value=0.5).save_pretrained(tmp_path)
+    HfSpeechForXVector.from_backbone(tiny_backbone_config("ecapa-tdnn"), labels=["a", "b"]).save_pretrained(tmp_path)
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).padding_value == 0.5

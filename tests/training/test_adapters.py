@@ -150,6 +150,7 @@ def test_the_best_adapter_is_kept(backbone: Path, corpus: Path, tmp_path: Path) 
     ("fields", "said"),
     [
         ({"backbone": "ecapa-256"}, "lora: the encoder (ecapa-tdnn) has no attention to adapt; leave lora out"),
+        ({"backbone": "ecapa-256", "lora": {"target_modules": ["conv"]}}, "has no attention to adapt; leave lora out"),
         ({"lora": {"rank": 4}}, "unknown field of lora 'rank'"),
         ({"lora": {"r": 0}}, "lora: "),
         ({"lora": 4}, "lora: 4 is not of the kind dict"),

@@ -49,6 +49,20 @@ def test_a_base_is_under_the_file_and_flags_are_above_it(tmp_path: Path) -> None
     assert (config.training["max_steps"], config.training["seed"], config.model.pooling) == (3, 2, "max")
 
 
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (["--pooling", "mean"], {}),
+        (["--pooling", "multi-head"], {"heads": 4}),
+        (["--pooling-config.heads", "2"], {"heads": 2}),
+        (["--pooling-config.bottleneck", "9", "--pooling", "attentive"], {"bottleneck": 9}),
+    ],
+)
+def test_a_part_that_a_flag_names_anew_loses_its_options(flags: list[str], options: dict, tmp_path: Path) -> None:
+    path = write(tmp_path / "run.yaml", "pooling: multi-head\npooling_config: {heads: 4}\nbackbone: x\n")
+    assert read_config(path, parse_flags(flags)).model.pooling_config == options
+
+
 def test_a_flag_reaches_into_a_table(scratch: Path) -> None:
     config = read_config(scratch, parse_flags(["--backbone-config.hidden-size", "16", "--columns.speaker_id=speaker"]))
     assert config.model.backbone_config == {"model_type": "wav2vec2", "hidden_size": 16}

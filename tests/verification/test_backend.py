@@ -88,6 +88,23 @@ def test_it_is_saved_and_read_back(tmp_path: Path) -> None:
             Backend.load(tmp_path / name)
 
 
+def test_each_half_can_be_fitted_alone() -> None:
+    rng = np.random.default_rng(3)
+    speakers = [f"s{i // 4}" for i in range(40)]
+    embeddings = rng.normal(size=(10, 6)).repeat(4, axis=0) + rng.normal(size=(40, 6)) * np.arange(1, 7)
+    left, right = np.arange(20), np.arange(20, 40)
+    whole = Backend.fit(embeddings, speakers, top=4)
+    whitened = Backend.fit(embeddings, speakers, top=None)
+    np.testing.assert_array_equal(whitened.transform, whole.transform)
+    vectors = whole.vectors(embeddings)
+    np.testing.assert_allclose(whitened.score(embeddings, left, right), (vectors[left] * vectors[right]).sum(1))
+    normalised = Backend.fit(embeddings, speakers, shrinkage=None, top=4)
+    centred = Backend(embeddings.mean(0), np.eye(6), np.zeros((0, 6))).vectors(embeddings)
+    np.testing.assert_allclose(normalised.vectors(embeddings), centred)
+    assert len(normalised.cohort) == 10 and not len(whitened.cohort)
+    assert not np.allclose(normalised.score(embeddings, left, right), whole.score(embeddings, left, right))
+
+
 @pytest.mark.parametrize(
     ("embeddings", "speakers", "settings", "message"),
     [
@@ -95,6 +112,10 @@ def test_it_is_saved_and_read_back(tmp_path: Path) -> None:
         (np.ones((2, 2)), ["a", "a"], {}, "two speakers or more"),
         (np.ones((2, 2)), ["a", "b"], {}, "two recordings of one of them"),
         (np.ones((3, 2)), ["a", "a", "b"], {"shrinkage": 0.0}, "shrinkage is 0.0"),
+        (np.eye(3), ["a", "a", "b"], {"shrinkage": np.inf}, "shrinkage is inf"),
+        (np.eye(3), ["a", "a", "b"], {"top": 2.5}, "top is 2.5; give 2 or more of the cohort's scores, a whole"),
+        (np.ones((3, 2)), ["a", "a", "b"], {}, "each speaker's recordings have the same embedding"),
+        (np.diag([1.0, np.nan, 1.0]), ["a", "a", "b"], {}, "embedding 1, of speaker 'a', is not finite; leave it out"),
     ],
 )
 def test_what_can_not_be_fitted_is_refused(embeddings, speakers, settings, message) -> None:
