@@ -3,7 +3,8 @@
 import importlib
 import time
 
-SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa", "real_speech", "speakers")
+SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa", "half_precision")
+SUITES += ("real_speech", "speakers")
 
 
 def main() -> None:
