@@ -181,10 +181,9 @@ def labels_of(rows: Dataset, tasks: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def known(labels: np.ndarray) -> np.ndarray:
-    """Which labels are known: (N,) or (N, C) -> (N,) bool."""
-    if np.issubdtype(labels.dtype, np.integer):
-        return labels != UNKNOWN if labels.ndim == 1 else np.ones(len(labels), dtype=bool)
-    return ~np.isnan(labels) if labels.ndim == 1 else ~np.isnan(labels).all(axis=1)
+    """Which rows have a label, neither -100 nor NaN, at least one of several: (N,) or (N, C) -> (N,) bool."""
+    entries = ~np.isnan(labels) & (labels != UNKNOWN)
+    return entries if labels.ndim == 1 else entries.any(axis=1)
 
 
 def class_counts(labels: Iterable[int], num_classes: int) -> list[int]:

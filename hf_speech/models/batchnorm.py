@@ -15,7 +15,7 @@ class MaskedBatchNorm(_BatchNorm):
     """Batch norm over places, which in training takes its statistics from those of real frames only.
 
     The population variance normalises, the unbiased one goes into the running average. A batch with one real place in
-    all has the variance 0; it gives the bias, and does not spoil the running variance.
+    all has the variance 0; it gives the bias, and leaves the running variance as it is.
 
     Args:
         num_features: C.
@@ -50,15 +50,16 @@ class MaskedBatchNorm(_BatchNorm):
             mean = numbers.masked_fill(padding, 0.0).sum((0, *others)) / total
             centred = (numbers - mean.view(channels)).masked_fill(padding, 0.0)
             variance = centred.square().sum((0, *others)) / total
-            self._follow(mean, variance * total / (total - 1).clamp(min=1))
+            self._follow(mean, variance, total)
             scale = torch.rsqrt(variance + self.eps) * self.weight.float()
             return torch.addcmul(self.bias.float().view(channels), centred, scale.view(channels)).to(values.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _follow(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        unbiased = (variance * total / (total - 1).clamp(min=1)).to(self.running_var.dtype)
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        self.running_var.lerp_(torch.where(total > 1, unbiased, self.running_var), self.momentum)
 
 
 class MaskedBatchNorm1d(MaskedBatchNorm, nn.BatchNorm1d):

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .backbones import OWN_BACKBONES
+from .backbones import OWN_BACKBONES, check_fields, strict_fields
 from .presets import merged
-from .registry import InputError, lookup, unknown_name
+from .registry import InputError, unknown_name
 from .tasks import Task, make_task
 
 # The SSL encoders of transformers that are made exact under padding here, by their model_type.
@@ -21,7 +20,7 @@ _OF_THE_TASK: tuple[str, ...] = ("head", "head_config", "loss", "loss_config", "
 _OF_THE_TASK += ("target_mean", "target_std", "unit", "ordered", "problem_type")
 
 
-@strict
+@strict_fields
 class HfSpeechConfig(PreTrainedConfig):
     """What an `HfSpeechModel` and the models built on it are made of.
 
@@ -113,7 +112,11 @@ class HfSpeechConfig(PreTrainedConfig):
         for part in ("neck", "pooling", "projection", "head", "loss"):
             setattr(self, f"{part}_config", dict(getattr(self, f"{part}_config") or {}))
         if isinstance(self.tasks, dict):
+            for name, table in self.tasks.items():
+                if not isinstance(table, dict | None):
+                    raise InputError(f"tasks: {name!r} is {table!r}; give a table, field -> value")
             self.tasks = [{"name": name, **(table or {})} for name, table in self.tasks.items()]
+        self._check_count(kwargs.get("num_labels"))
         if self.tasks:
             first = next(iter(self.task_list()))
             self.id2label = dict(enumerate(first.labels))
@@ -128,21 +131,38 @@ class HfSpeechConfig(PreTrainedConfig):
             self.loss, self.problem_type = task.loss, task.problem_type
         self._check()
 
+    @property
+    def _stored(self) -> bool:
+        """Whether this was read from what transformers wrote, which always names the version."""
+        return self.transformers_version is not None
+
+    def _check_count(self, count: int | None) -> None:
+        # Of a stored configuration transformers lets another number replace the labels; tasks have their own.
+        if count is None or self._stored or self.tasks:
+            return
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InputError(f"num_labels is {count!r}; give a whole number of 1 or more")
+        if self.id2label is not None and len(self.id2label) != count:
+            raise InputError(f"num_labels is {count}, but there are {len(self.id2label)} labels: leave num_labels out")
+
     def _make_backbone(self) -> None:
         given = self.backbone_config
         if given is None:
             return  # transformers builds a configuration from nothing to find out what the defaults are
+        if not isinstance(given, dict | PreTrainedConfig):
+            raise InputError(f"backbone_config is {given!r}; give a configuration, or its table with a model_type")
         model_type = given.get("model_type") if isinstance(given, dict) else given.model_type
         if model_type not in BACKBONES:
             raise unknown_name(model_type, BACKBONES, "backbone model_type")
-        if isinstance(given, dict) and model_type in OWN_BACKBONES:
+        if not isinstance(given, dict):
+            return
+        values = {name: value for name, value in given.items() if name != "model_type"}
+        if model_type in OWN_BACKBONES:
             # transformers knows no such types: they are made here, and travel with this file.
-            kind = OWN_BACKBONES[model_type]
-            values = {name: value for name, value in given.items() if name != "model_type"}
-            for name in values:  # transformers would take any, without effect
-                if not name.startswith("_"):
-                    lookup(kind().to_dict() | kind.__dataclass_fields__, name, f"value of a {model_type} configuration")
-            self.backbone_config = kind(**values)
+            version = {"transformers_version": self.transformers_version} if self._stored else {}
+            self.backbone_config = OWN_BACKBONES[model_type](**{**version, **values})
+        elif not self._stored and values.get("transformers_version") is None:
+            check_fields(model_type, values, CONFIG_MAPPING[model_type]().to_dict())
 
     def _check(self) -> None:
         if not 0 <= self.layerdrop < 1:
@@ -151,7 +171,7 @@ class HfSpeechConfig(PreTrainedConfig):
             raise InputError(f"sampling_rate is {self.sampling_rate}; give samples per second")
         if self.backbone_config.model_type == "wav2vec2-bert" and self.sampling_rate != 16_000:
             raise InputError(f"sampling_rate is {self.sampling_rate}, but w2v-BERT takes 16,000 a second: resample")
-        depth = self.backbone_config.num_hidden_layers
+        depth = self.backbone_config.num_hidden_layers  # 0 of our own networks
         valid = f"last, weighted_sum, or a number from 1 to {depth}"
         if not depth:
             valid = f"last, as {self.backbone_config.model_type} has no layers to choose from"
@@ -172,9 +192,9 @@ class HfSpeechConfig(PreTrainedConfig):
             return [make_task(self.target or "label", own)]
         for name in ("problem_type", "class_weights", "class_counts"):
             own.pop(name)  # these can't hold for several
-        tables: list[dict[str, Any]] = [dict(table) for table in self.tasks]
-        if not all("name" in table for table in tables):
+        if not all(isinstance(table, dict) and "name" in table for table in self.tasks):
             raise InputError("tasks: a table has no name; give {name: {field: value}}")
+        tables: list[dict[str, Any]] = [dict(table) for table in self.tasks]
         tasks = [make_task(table.pop("name"), merged(own, table)) for table in tables]
         if len({task.name for task in tasks}) < len(tasks):
             raise InputError(f"tasks: a name stands twice in {', '.join(task.name for task in tasks)}")

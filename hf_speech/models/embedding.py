@@ -62,8 +62,18 @@ def normalised(waveform: Tensor) -> Tensor:
     return (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
 
 
+def _as_tensor(row: int, waveform: Any) -> Tensor:
+    try:
+        if any(stride < 0 for stride in getattr(waveform, "strides", ())):
+            waveform = waveform.copy()  # a reversed view, which torch can't share
+        return torch.as_tensor(waveform)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(waveform).__name__
+        raise InputError(f"waveform {row} is a {kind}: give an array or a tensor of floats, (samples,)") from error
+
+
 def _checked(row: int, waveform: Any, min_samples: int) -> Tensor:
-    values = torch.as_tensor(waveform)
+    values = _as_tensor(row, waveform)
     if values.dim() != 1:
         raise InputError(f"waveform {row} has shape {tuple(values.shape)}: give mono, (samples,)")
     if not values.is_floating_point():

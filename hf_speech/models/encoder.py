@@ -85,9 +85,12 @@ class Encoder(nn.Module):
         """Real samples of each waveform, (B,); None where nothing is padded, as far as can be seen without a graph.
 
         Raises:
-            InputError: a waveform is shorter than `min_samples`, or has padding before its end.
+            InputError: waveforms that are not (B, T) floats, a mask of another shape, a waveform that is shorter than
+                `min_samples` or has padding before its end.
         """
         recording = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not recording:
+            _check_tensors(input_values, attention_mask)
         if attention_mask is None:
             if not recording:
                 self._check_length(0, input_values.shape[1])
@@ -109,6 +112,16 @@ class Encoder(nn.Module):
                 f"waveform {row} of the batch has {samples} samples: the encoder needs at "
                 f"least {self.min_samples} (one receptive field); leave it out or give a longer one"
             )
+
+
+def _check_tensors(input_values: Tensor, attention_mask: Tensor | None) -> None:
+    shape = tuple(input_values.shape)
+    if len(shape) != 2 or not shape[0]:
+        raise InputError(f"input_values have the shape {shape}: give waveforms as (batch, samples), one or more")
+    if not input_values.is_floating_point():
+        raise InputError(f"input_values are {input_values.dtype}: give floats in [-1, 1]")
+    if attention_mask is not None and attention_mask.shape != input_values.shape:
+        raise InputError(f"attention_mask has the shape {tuple(attention_mask.shape)}, but input_values have {shape}")
 
 
 def frame_mask_of(frames: Tensor, counts: Tensor | None) -> Tensor:

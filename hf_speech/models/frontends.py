@@ -79,6 +79,10 @@ class FrontEnd(nn.Module):
             sampling_rate,
             *edges(sampling_rate, low, high),
         )
+        if bands > self.n_fft // 2 + 1:
+            raise InputError(
+                f"front end: bands is {bands}; give at most as many as there are bins, {self.n_fft // 2 + 1}"
+            )
         if norm not in NORMS:
             raise unknown_name(norm, NORMS, "norm of a front end")
         self.norm = norm

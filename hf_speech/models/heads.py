@@ -16,6 +16,7 @@ SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
 
+MOST_VALUES = 10_000  # of a distribution head
 SHORTEST = 1e-6  # a shorter vector has no direction: its cosines are 0, and so is its gradient
 
 
@@ -296,6 +297,8 @@ class DistributionHead(Head):
         if not (step > 0 and 0 < high - low < inf):
             raise InputError(f"{where}; give numbers with low < high and step > 0")
         steps = (high - low) / step
+        if not steps < MOST_VALUES:
+            raise InputError(f"{where}; give a step that makes at most {MOST_VALUES:,} values from low to high")
         if abs(steps - round(steps)) > 1e-6:
             raise InputError(f"{where}; give a whole number of steps from low to high")
         self.bins = (float(low), float(high), float(step))

@@ -20,7 +20,7 @@ from .registry import InputError, lookup, with_options
 
 logger = logging.get_logger(__name__)
 
-UNKNOWN = -100  # the class number of an utterance whose class is not known, as torch has it
+UNKNOWN = -100  # the label of what is not known, as torch has it; so is NaN
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def binary_cross_entropy(scores: Tensor, labels: Tensor, facts: LossFacts) -> Te
 
     Args:
         scores: (B, C).
-        labels: (B, C) float, 0 to 1; NaN where not known.
+        labels: (B, C) float, 0 to 1; NaN where not known, as `apply_loss` has it.
         facts: its `class_weights`.
     """
     known = ~labels.isnan()
@@ -284,7 +284,7 @@ LOSSES: dict[str, Loss] = {
 def apply_loss(loss: Loss, options: Mapping[str, Any], scores: Tensor, labels: Tensor, facts: LossFacts) -> Tensor:
     """The loss over the rows whose labels are known; 0, with a gradient of 0, where none is.
 
-    Not known are class -100, a number that is NaN, and of several labels those that are NaN.
+    Not known are -100 and NaN, whatever the labels are; a row of several labels counts as long as one is known.
 
     Args:
         loss: an entry of `LOSSES`.
@@ -297,14 +297,17 @@ def apply_loss(loss: Loss, options: Mapping[str, Any], scores: Tensor, labels: T
         InputError: labels of another shape or type, or out of range.
     """
     kind = loss.problem_type
+    if not isinstance(labels, Tensor):
+        raise InputError(f"labels are a {type(labels).__name__}: give a tensor")
     shape = scores.shape if kind == MULTI_LABEL else scores.shape[:1]
     if labels.shape != shape:
         raise InputError(f"labels have the shape {tuple(labels.shape)}, but this model's loss takes {tuple(shape)}")
     if kind == SINGLE_LABEL:
         if labels.is_floating_point():
             raise InputError(f"labels are {labels.dtype}, but classes are whole numbers: give torch.long")
-        labels = labels.long()
-    known = labels != UNKNOWN if kind == SINGLE_LABEL else ~labels.isnan()
+    known = known_labels(labels)
+    # the losses of several labels know them by NaN
+    labels = labels.long() if kind == SINGLE_LABEL else labels.float().masked_fill(~known, torch.nan)
     if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
         _check_range(kind, labels, known, scores.shape[1])
     rows = known.any(1) if kind == MULTI_LABEL else known
@@ -313,6 +316,12 @@ def apply_loss(loss: Loss, options: Mapping[str, Any], scores: Tensor, labels: T
     if not len(scores):
         return scores.float().sum()  # of nothing: 0, and the graph still reaches every parameter
     return loss.function(scores, labels, facts, **options)
+
+
+def known_labels(labels: Tensor) -> Tensor:
+    """Which labels are known, that is neither -100 nor NaN: bool, of the same shape."""
+    numbers = labels if labels.is_floating_point() else labels.long()  # 156 is no -100, though both are 8 bits
+    return (numbers != UNKNOWN) & ~numbers.isnan()
 
 
 def valid_heads(loss_name: str, heads: Mapping[str, type[Head]] = HEADS) -> list[str]:
@@ -356,14 +365,15 @@ def check_options(loss_name: str, options: Mapping[str, Any]) -> None:
 
 def _check_range(kind: str, labels: Tensor, known: Tensor, count: int) -> None:
     if kind == REGRESSION:
-        wrong, valid = labels.isinf(), "finite numbers, or NaN where not known"
+        wrong, valid = labels.isinf(), "finite numbers"
     elif kind == MULTI_LABEL:
-        wrong, valid = known & ((labels < 0) | (labels > 1)), "0 to 1, or NaN where not known"
+        wrong, valid = (labels < 0) | (labels > 1), "0 to 1"
     else:
-        wrong = known & ((labels < 0) | (labels >= count))
-        valid = f"0 to {count - 1}, or {UNKNOWN} where not known"
+        wrong, valid = (labels < 0) | (labels >= count), f"0 to {count - 1}"
+    wrong = wrong & known
     if wrong.any():
-        raise InputError(f"label {labels[wrong][0].item():g} is out of range; valid: {valid}")
+        unknown = f"{UNKNOWN} where not known" if kind == SINGLE_LABEL else f"{UNKNOWN} or NaN where not known"
+        raise InputError(f"label {labels[wrong][0].item():g} is out of range; valid: {valid}, or {unknown}")
 
 
 def _standardised(scores: Tensor, labels: Tensor, facts: LossFacts) -> tuple[Tensor, Tensor]:

@@ -241,6 +241,8 @@ def _starts_itself(module: nn.Module) -> bool:
 def _label_settings(labels: Sequence[str] | None) -> dict[str, Any]:
     if labels is None:
         return {}
+    if isinstance(labels, str):
+        raise InputError(f"labels is {labels!r}; give a list of names")
     return {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
 
 

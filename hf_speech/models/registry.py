@@ -6,9 +6,9 @@ Part of the folder that travels with a model to the Hub, so it imports nothing b
 import difflib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from math import inf
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -76,6 +76,8 @@ def with_options(part: Callable[..., T], options: Mapping[str, Any], what: str) 
         InputError: an option that the part does not have, where those it has are listed; or a value of another kind.
     """
     known = options_of(part)
+    if not isinstance(options, Mapping):
+        raise InputError(f"{what}: its options are {options!r}; give a table, option -> value")
     for name, value in options.items():
         if name not in known:
             if not known:
@@ -95,9 +97,15 @@ def _is_like(value: object, default: object) -> bool:
         return isinstance(value, list | tuple) and all(_is_like(each, next(iter(default), None)) for each in value)
     if isinstance(default, bool) or isinstance(value, bool):
         return default is None or isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float) and -inf < value < inf
+    if isinstance(default, int | float):
+        return is_number(value) and (isinstance(default, float) or isinstance(value, int))
     return default is None or isinstance(value, type(default))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number that a float can hold; a truth value is none."""
+    # no isfinite: it fails where a whole number is too large
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _kind_of(default: object) -> str:

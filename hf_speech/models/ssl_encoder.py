@@ -111,8 +111,11 @@ class SSLEncoder(Encoder):
             output_attentions: also give every layer's attention weights (the encoder then needs eager attention).
 
         Raises:
-            InputError: a waveform is shorter than one receptive field.
+            InputError: a waveform is shorter than one receptive field; attention weights of an attention that gives
+                none.
         """
+        if output_attentions:
+            self._check_weights()
         self.lengths_of(input_values, attention_mask)  # transformers' own code wants a mask in any case
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
@@ -131,10 +134,20 @@ class SSLEncoder(Encoder):
             outputs.attentions if output_attentions else None,
         )
 
+    def _check_weights(self) -> None:
+        # WavLM's kind is not in its config: its fused attention says so itself.
+        kind = self.backbone.config._attn_implementation
+        if kind != "eager":
+            raise InputError(
+                f"attention {kind!r} gives no weights (output_attentions); "
+                'load the model with attn_implementation="eager"'
+            )
+
     def _features(self, input_values: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the backbone takes: features, its attention mask, and the real frames that come out, (B,)."""
         lengths = attention_mask.long().sum(-1)
-        features = self.backbone.feature_extractor(input_values, lengths)
+        dtype = next(self.backbone.parameters()).dtype
+        features = self.backbone.feature_extractor(input_values.to(dtype), lengths)
         if self.class_token is not None:
             # One frame more at the start, whose content the token replaces, and one hop more for the mask.
             features = nn.functional.pad(features, (1, 0))

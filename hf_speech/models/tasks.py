@@ -1,13 +1,12 @@
 """What a head is trained for: its labels, its loss, and what both have to know of the training rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from math import inf
 from typing import Any
 
 from .heads import HEADS
 from .losses import LOSSES, LossFacts, check_options, check_pair
-from .registry import InputError, lookup, unknown_name, with_options
+from .registry import InputError, is_number, lookup, unknown_name, with_options
 
 DEFAULT_LOSSES = {
     "single_label_classification": "cross_entropy",
@@ -64,17 +63,16 @@ class Task:
             raise InputError(f"loss {self.loss!r} predicts one number, but num_labels is {count}")
         if self.problem_type == "single_label_classification" and count < 2:
             raise InputError(f"loss {self.loss!r} needs at least 2 labels, but num_labels is {count}")
-        for what, values in (("class_weights", self.class_weights), ("class_counts", self.class_counts)):
-            if values is not None and len(values) != count:
-                raise InputError(f"{what} has {len(values)} values for {count} labels")
-        if self.class_weights is not None and not min(self.class_weights) > 0:
-            raise InputError(f"class_weights must be above 0, but are {self.class_weights}")
+        _check_each("class_weights", self.class_weights, count, "above 0", lambda value: value > 0)
+        _check_each("class_counts", self.class_counts, count, "0 or more", lambda value: value >= 0)
         if len(set(self.labels)) < count:
             raise InputError(f"task {self.name!r}: a label is named twice in {', '.join(self.labels)}; name each once")
-        if not 0 < self.target_std < inf:
-            raise InputError(f"target_std must be above 0, but is {self.target_std}")
-        if not 0 <= self.weight < inf:
-            raise InputError(f"task {self.name!r}: weight is {self.weight}; give a number of 0 or more")
+        if not is_number(self.target_mean):
+            raise InputError(f"target_mean must be a finite number, but is {self.target_mean!r}")
+        if not (is_number(self.target_std) and self.target_std > 0):
+            raise InputError(f"target_std must be above 0, but is {self.target_std!r}; give a finite number")
+        if not (is_number(self.weight) and self.weight >= 0):
+            raise InputError(f"task {self.name!r}: weight is {self.weight!r}; give a number of 0 or more")
 
     @property
     def is_ordered(self) -> bool:
@@ -99,6 +97,18 @@ class Task:
         )
 
 
+def _check_each(what: str, values: Any, count: int, valid: str, fits: Callable[[float], bool]) -> None:
+    """Raises InputError unless the values, one a label, are finite numbers that fit; None is none."""
+    if values is None:
+        return
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{what} is {values!r}; give a list, one number a label")
+    if len(values) != count:
+        raise InputError(f"{what} has {len(values)} values for {count} labels")
+    if not all(is_number(value) and fits(value) for value in values):
+        raise InputError(f"{what} must be {valid}, but are {values}; give a finite number a label")
+
+
 TASK_FIELDS = {f.name for f in fields(Task)} - {"name"}
 
 
@@ -111,18 +121,16 @@ def make_task(name: str, values: Mapping[str, Any]) -> Task:
             the loss where none is named.
 
     Raises:
-        InputError: an unknown field; see `Task`.
+        InputError: an unknown field, labels that are no list or not `num_labels`; see `Task`.
     """
     given = {key: value for key, value in values.items() if value is not None}
     for key in given:
         if key not in TASK_FIELDS | {"num_labels", "problem_type"}:
             raise unknown_name(key, TASK_FIELDS | {"num_labels", "problem_type"}, f"field of task {name!r}")
-    if not name or "." in name or "/" in name:
+    if not isinstance(name, str) or not name or "." in name or "/" in name:
         raise InputError(f"a task can't be called {name!r}: give a name without dots and slashes")
-    problem_type, count = given.pop("problem_type", None), given.pop("num_labels", None)
-    labels = given.pop("labels", None)
-    if labels is None:
-        labels = [f"LABEL_{i}" for i in range(count)] if count is not None and count > 1 else [name]
+    problem_type = given.pop("problem_type", None)
+    labels = _labels(name, given.pop("labels", None), given.pop("num_labels", None))
     if "loss" not in given:
         guessed = "regression" if len(labels) == 1 else "single_label_classification"
         given["loss"] = lookup(DEFAULT_LOSSES, problem_type or guessed, "problem_type")
@@ -130,3 +138,16 @@ def make_task(name: str, values: Mapping[str, Any]) -> Task:
     if problem_type not in (None, task.problem_type):
         raise InputError(f"loss {task.loss!r} is for {task.problem_type}, but problem_type is {problem_type!r}")
     return task
+
+
+def _labels(name: str, labels: Any, count: Any) -> list[Any]:
+    """The labels of a task: as given, or made of their number; without either, its name."""
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise InputError(f"task {name!r}: num_labels is {count!r}; give a whole number of 1 or more")
+    if labels is None:
+        return [f"LABEL_{i}" for i in range(count)] if count is not None and count > 1 else [name]
+    if not isinstance(labels, list | tuple):
+        raise InputError(f"task {name!r}: labels is {labels!r}; give a list of names")
+    if count not in (None, len(labels)):
+        raise InputError(f"task {name!r}: num_labels is {count}, but there are {len(labels)} labels: leave it out")
+    return list(labels)

@@ -60,7 +60,22 @@ def test_one_frame_in_all_gives_the_bias(counts: Tensor | None) -> None:
     found = ours(values, counts)
     found.square().sum().backward()
     assert torch.equal(found[0, :, 0], ours.bias) and values.grad.eq(0).all()
-    assert ours.running_var.eq(0.9).all() and ours.running_mean.isfinite().all()
+    assert ours.running_var.eq(1).all()
+    torch.testing.assert_close(ours.running_mean, 0.1 * values[0, :, 0].detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("counts", [None, torch.tensor([1])])
+def test_the_running_variance_outlasts_batches_of_one_place(counts: Tensor | None, dtype: torch.dtype) -> None:
+    ours, _ = norms(4)
+    ours.to(dtype)(frames(4, 2.0).to(dtype), COUNTS)
+    learned = ours.running_var.clone()
+    assert learned.ne(1).all()
+    for _ in range(20):
+        ours(torch.full((1, 4, 1 if counts is None else 3), 2.0, dtype=dtype), counts)
+    assert torch.equal(ours.running_var, learned)
+    torch.testing.assert_close(ours.running_mean.float(), torch.full((4,), 2.0), atol=0.5, rtol=0)
+    assert ours.num_batches_tracked == 21
 
 
 @pytest.mark.parametrize("counts", [None, COUNTS])

@@ -84,6 +84,12 @@ def test_each_part_has_its_own_mode_again() -> None:
     assert {name: part.training for name, part in model.named_modules()} == modes
 
 
+def test_a_reversed_view_is_embedded() -> None:
+    model = model_of("wav2vec2")
+    wave = waveforms(LENGTHS[:1])[0]
+    assert torch.equal(model.embed([wave.numpy()[::-1]]), model.embed([wave.flip(0)]))
+
+
 def test_none_are_none() -> None:
     found = model_of("wav2vec2").embed([])
     assert found.shape == (0, 64)
@@ -96,6 +102,9 @@ def test_none_are_none() -> None:
         (torch.zeros(399), None, "waveform 1 has 399 samples: the model needs at least 400"),
         (torch.zeros(1, 800), None, "waveform 1 has shape (1, 800): give mono, (samples,)"),
         (torch.zeros(800, dtype=torch.int16), None, "waveform 1 holds torch.int16 numbers: give floats in [-1, 1]"),
+        ("a.wav", None, "waveform 1 is a str: give an array or a tensor of floats, (samples,)"),
+        (None, None, "waveform 1 is a NoneType: give an array or a tensor of floats, (samples,)"),
+        (np.array(["a"]), None, "waveform 1 is a ndarray: give an array or a tensor of floats, (samples,)"),
         (np.full(800, np.nan), None, "waveform 1 holds NaN or infinite samples"),
     ],
 )

@@ -11,6 +11,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from hf_speech.errors import InputError
 from hf_speech.models.backbones import OWN_BACKBONES
+from hf_speech.models.configuration import SSL_BACKBONES
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from hf_speech.models.pooled import AttentionPooling
 from hf_speech.models.pooling import POOLINGS
@@ -115,6 +116,22 @@ def test_wavlm_attends_through_fused_kernels_unless_told_otherwise() -> None:
     assert SDPAWavLMAttention in {type(layer.attention) for layer in eager.encoder.backbone.encoder.layers}
     with pytest.raises(InputError, match="unknown attention implementation of wavlm 'flash_attention_2'"):
         fused.set_attn_implementation("flash_attention_2")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("backbone", SSL_BACKBONES)
+def test_attention_weights_are_given_by_eager_attention_alone(backbone: str) -> None:
+    model = model_on(backbone)
+    assert model.config._attn_implementation == "sdpa"
+    wave = waveforms((8_000,))[0][None]
+    expected = model(wave).embeddings
+    with pytest.raises(InputError, match='load the model with attn_implementation="eager"$'):
+        model(wave, output_attentions=True)
+    model.set_attn_implementation("eager")
+    output = model(wave, output_attentions=True)
+    frames = output.last_hidden_state.shape[1]
+    assert [weights.shape[-2:] for weights in output.attentions] == [(frames, frames)] * 2
+    torch.testing.assert_close(output.embeddings, expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["eager", "sdpa"])

@@ -180,3 +180,8 @@ def test_a_feature_extractor_that_is_there_stays(tmp_path: Path) -> None:
     Wav2Vec2FeatureExtractor(do_normalize=True, padding_value=0.5).save_pretrained(tmp_path)
     HfSpeechForXVector.from_backbone(tiny_backbone_config("ecapa-tdnn"), labels=["a", "b"]).save_pretrained(tmp_path)
     assert AutoFeatureExtractor.from_pretrained(tmp_path).padding_value == 0.5
+
+
+def test_a_name_is_no_list_of_labels() -> None:
+    with pytest.raises(InputError, match="labels is 'ab'; give a list of names"):
+        HfSpeechForXVector.from_backbone(tiny_backbone_config("ecapa-tdnn"), labels="ab")

@@ -305,6 +305,10 @@ def test_normalisation_by_hand() -> None:
     [
         ("log-mel", {"norm": "cmvn"}, "unknown norm of a front end 'cmvn'; valid: mean, mean\\+variance, none"),
         ("log-mel", {"n_fft": 256}, "n_fft is 256; give a number of 400 or more"),
+        ("log-mel", {"bands": 258}, "bands is 258; give at most as many as there are bins, 257"),
+        ("mfcc", {"bands": 202}, "bands is 202; give at most as many as there are bins, 201"),
+        ("kaldi-fbank", {"bands": 10_000}, "bands is 10000; give at most as many as there are bins, 257"),
+        ("w2v-bert-fbank", {"bands": 258}, "bands is 258; give at most as many as there are bins, 257"),
         ("log-mel", {"scale": 0}, "scale is 0; give a number above 0, such as 32768"),
         ("kaldi-fbank", {"scale": -1.0}, "scale is -1.0; give a number above 0"),
         ("kaldi-fbank", {"bands": 0}, "bands is 0; give a number of 1 or more"),

@@ -202,6 +202,7 @@ def test_the_distribution_head_gives_the_mean_in_its_unit() -> None:
     certain = torch.tensor([[-1e4, -1e4, 1e4]])
     assert head.logits(certain).item() == 40
     assert make("distribution", 3, low=0, high=1, step=0.1)(torch.zeros(1, 3)).shape == (1, 11)
+    assert make("distribution", 3, high=9_999)(torch.zeros(1, 3)).shape == (1, 10_000)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,15 @@ def test_the_distribution_head_gives_the_mean_in_its_unit() -> None:
         ("distribution", 1, {"low": 50, "high": 50}, "give numbers with low < high and step > 0"),
         ("distribution", 1, {"step": 0}, "give numbers with low < high and step > 0"),
         ("distribution", 1, {"high": 100, "step": 7}, "step 7; give a whole number of steps from low to high"),
+        (
+            "distribution",
+            1,
+            {"step": 1e-9},
+            "step 1e-09; give a step that makes at most 10,000 values from low to high",
+        ),
+        ("distribution", 1, {"step": 5e-324}, "give a step that makes at most 10,000 values from low to high"),
+        ("distribution", 1, {"high": 10_000}, "give a step that makes at most 10,000 values from low to high"),
+        ("cosine", 3, {"scale": 10**400}, "give a number, such as 30.0"),
         ("cosine", 3, {"scale": 0}, "head 'cosine': scale is 0; give a number above 0"),
         ("cosine", 3, {"sub_centers": 0}, "sub_centers is 0; give a whole number of 1 or more"),
         ("mlp", 3, {"size": 0}, "size is 0; give a whole number of 1 or more"),

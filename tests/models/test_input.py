@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from hf_speech.errors import InputError
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
@@ -25,6 +26,43 @@ def test_padding_at_the_left_is_refused() -> None:
     mask[1, :1_000] = 0
     with pytest.raises(InputError, match="attention_mask has a 0 before a 1: waveforms are padded at the right end"):
         model(torch.randn(2, 5_000), attention_mask=mask)
+
+
+@pytest.mark.parametrize("backbone", ["wav2vec2", "wav2vec2-bert", "ecapa-tdnn", "wav2vec"])
+@pytest.mark.parametrize(
+    ("values", "mask", "message"),
+    [
+        (torch.ones(9_000), None, r"input_values have the shape (9000,): give waveforms as (batch, samples)"),
+        (torch.ones(2, 1, 9_000), None, r"input_values have the shape (2, 1, 9000): give waveforms as"),
+        (torch.ones(0, 9_000), None, r"input_values have the shape (0, 9000): give waveforms as"),
+        (torch.ones(0, 9_000), torch.ones(0, 9_000), r"input_values have the shape (0, 9000): give waveforms as"),
+        (torch.ones(2, 9_000, dtype=torch.int16), None, "input_values are torch.int16: give floats in [-1, 1]"),
+        (
+            torch.ones(2, 9_000),
+            torch.ones(2, 8_000),
+            "attention_mask has the shape (2, 8000), but input_values have (2, 9000)",
+        ),
+        (torch.ones(2, 9_000), torch.ones(9_000), "attention_mask has the shape (9000,), but input_values have"),
+        (torch.ones(2, 9_000), torch.ones(1, 9_000), "attention_mask has the shape (1, 9000), but input_values have"),
+    ],
+)
+def test_what_is_no_batch_of_waveforms_is_refused(
+    backbone: str, values: Tensor, mask: Tensor | None, message: str
+) -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config(backbone)))
+    with pytest.raises(InputError) as refusal:
+        model(values, attention_mask=mask)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("backbone", ["wav2vec2", "hubert", "wav2vec2-bert", "ecapa-tdnn", "wav2vec"])
+def test_waveforms_of_another_precision_are_cast(backbone: str) -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config(backbone)))
+    batch = padded(waveforms((9_000, 8_000)), 9_500)
+    wide = model(batch["input_values"].double(), attention_mask=batch["attention_mask"]).logits
+    assert torch.equal(wide, model(**batch).logits)
+    half = model.bfloat16()(**batch).logits
+    assert half.dtype == torch.bfloat16 and half.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.int64, torch.float32])

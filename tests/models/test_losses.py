@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_speech.errors import InputError
 from hf_speech.models.heads import HEADS, MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from hf_speech.models.losses import LOSSES, LossFacts, apply_loss, check_options, check_pair, valid_heads
+from hf_speech.models.losses import LOSSES, LossFacts, apply_loss, check_options, check_pair, known_labels, valid_heads
 from hf_speech.models.registry import build
 
 # p(correct) = 3/4 for the first and 1/5 for the second utterance
@@ -236,18 +236,21 @@ def test_gradients_stay_finite_for_certain_and_wrong_scores(loss: str, head: str
     assert result.isfinite() and scores.grad is not None and scores.grad.isfinite().all()
 
 
-def missing(loss: str) -> float:
-    return -100 if LOSSES[loss].problem_type == SINGLE_LABEL else torch.nan
+def missing(loss: str) -> tuple[float, ...]:
+    return (-100,) if LOSSES[loss].problem_type == SINGLE_LABEL else (-100, torch.nan)
 
 
-@pytest.mark.parametrize(("loss", "head"), PAIRS)
-def test_rows_without_a_label_change_nothing(loss: str, head: str) -> None:
+MISSING = [(loss, head, unknown) for loss, head in PAIRS for unknown in missing(loss)]
+
+
+@pytest.mark.parametrize(("loss", "head", "without"), MISSING)
+def test_rows_without_a_label_change_nothing(loss: str, head: str, without: float) -> None:
     module, vectors, labels, facts = batch(loss, head)
     scores = module.eval()(vectors).detach()
     alone = apply_loss(LOSSES[loss], {}, scores, labels, facts)
     more_scores = torch.cat([scores[:2], torch.full_like(scores[:1], torch.nan), scores[2:], 9 + scores[:1]])
     more_scores.requires_grad_()
-    unknown = torch.full_like(labels[:1], missing(loss))
+    unknown = torch.full_like(labels[:1], without)
     more_labels = torch.cat([labels[:2], unknown, labels[2:], unknown])
     result = apply_loss(LOSSES[loss], {}, more_scores, more_labels, facts)
     result.backward()
@@ -255,20 +258,47 @@ def test_rows_without_a_label_change_nothing(loss: str, head: str) -> None:
     assert more_scores.grad is not None and torch.equal(more_scores.grad[[2, 7]], torch.zeros_like(scores[:2]))
 
 
-@pytest.mark.parametrize(("loss", "head"), PAIRS)
-def test_without_any_label_the_loss_is_zero_and_reaches_the_head(loss: str, head: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16, torch.float64, torch.float16, torch.bfloat16])
+def test_minus_100_is_no_age(dtype: torch.dtype) -> None:
+    labels = torch.tensor([-100, 40]).to(dtype)
+    assert apply_loss(LOSSES["mse"], {}, AGE_SCORES, labels, AGE_FACTS).item() == pytest.approx(1)  # 35 for 40
+    assert apply_loss(LOSSES["mse"], {}, AGE_SCORES, labels.neg(), AGE_FACTS).item() > 50
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_minus_100_is_none_of_several_labels(dtype: torch.dtype) -> None:
+    def loss_of(*rows: list[int]) -> float:
+        return apply_loss(
+            LOSSES["binary_cross_entropy"], {}, SCORES, torch.tensor(rows, dtype=dtype), LossFacts()
+        ).item()
+
+    # Odds 3 : 1 and 1 : 1 of the first row, 4 : 1 and 1 : 1 of the second.
+    assert loss_of([1, 0], [-100, -100]) == pytest.approx((log(4 / 3) + log(2)) / 2)
+    assert loss_of([1, -100], [0, -100]) == pytest.approx((log(4 / 3) + log(5)) / 2)
+    with pytest.raises(InputError, match="label 2 is out of range; valid: 0 to 1, or -100 or NaN where not known"):
+        loss_of([-100, -100], [2, 0])
+
+
+def test_only_minus_100_and_nan_are_not_known() -> None:
+    assert known_labels(torch.tensor([-100, -99, 0, 100])).tolist() == [False, True, True, True]
+    assert known_labels(torch.tensor([156, 0], dtype=torch.uint8)).tolist() == [True, True]  # -100 in 8 bits
+    assert known_labels(torch.tensor([[-100.0, torch.nan], [torch.inf, -100.5]])).tolist() == [[False] * 2, [True] * 2]
+
+
+@pytest.mark.parametrize(("loss", "head", "without"), MISSING)
+def test_without_any_label_the_loss_is_zero_and_reaches_the_head(loss: str, head: str, without: float) -> None:
     module, vectors, labels, facts = batch(loss, head)
-    result = apply_loss(LOSSES[loss], {}, module(vectors), torch.full_like(labels, missing(loss)), facts)
+    result = apply_loss(LOSSES[loss], {}, module(vectors), torch.full_like(labels, without), facts)
     result.backward()
     assert result.item() == 0 and result.dtype == torch.float32
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in module.parameters())
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_compiled_loss_is_the_same(loss: str) -> None:
+@pytest.mark.parametrize(("loss", "without"), [(loss, unknown) for loss in LOSSES for unknown in missing(loss)])
+def test_a_compiled_loss_is_the_same(loss: str, without: float) -> None:
     module, vectors, labels, facts = batch(loss, valid_heads(loss)[0])
     scores = module.eval()(vectors).detach()
-    labels[1] = missing(loss)
+    labels[1] = without
 
     def run(scores: Tensor, labels: Tensor) -> Tensor:
         return apply_loss(LOSSES[loss], {}, scores, labels, facts)
@@ -287,10 +317,11 @@ def test_a_compiled_loss_is_the_same(loss: str) -> None:
         ("binary_cross_entropy", torch.tensor([0.0, 1.0]), "the shape (2,), but this model's loss takes (2, 2)"),
         ("binary_cross_entropy", torch.tensor([[0.0, 1.0], [2.0, 0.0]]), "label 2 is out of range; valid: 0 to 1"),
         ("mse", torch.tensor([[1.0], [2.0]]), "labels have the shape (2, 1)"),
-        ("l1", torch.tensor([1.0, torch.inf]), "label inf is out of range; valid: finite numbers, or NaN"),
+        ("l1", torch.tensor([1.0, torch.inf]), "label inf is out of range; valid: finite numbers, or -100 or NaN"),
+        ("cross_entropy", [0, 1], "labels are a list: give a tensor"),
     ],
 )
-def test_labels_that_no_loss_takes(loss: str, labels: Tensor, words: str) -> None:
+def test_labels_that_no_loss_takes(loss: str, labels: Any, words: str) -> None:
     scores = SCORES[:, :1] if LOSSES[loss].problem_type == REGRESSION else SCORES
     with pytest.raises(InputError) as refusal:
         apply_loss(LOSSES[loss], {}, scores, labels, LossFacts())

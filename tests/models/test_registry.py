@@ -68,7 +68,9 @@ def test_every_option_refuses_what_is_of_another_kind(what: str, name: str, opti
     ("options", "message"),
     [
         ({"share": "a"}, "part 'x': share is 'a'; give a number, such as 0.5"),
-        ({"share": 10**400}, None),
+        ({"share": 10**400}, f"part 'x': share is {10**400}; give a number, such as 0.5"),
+        ({"sizes": [10**400]}, f"part 'x': sizes is {[10**400]}; give a list, such as [1, 2]"),
+        ("abc", "part 'x': its options are 'abc'; give a table, option -> value"),
         ({"share": 2}, None),
         ({"sizes": 8}, "part 'x': sizes is 8; give a list, such as [1, 2]"),
         ({"sizes": [1, 2.0]}, "part 'x': sizes is [1, 2.0]; give a list, such as [1, 2]"),
@@ -82,7 +84,7 @@ def test_every_option_refuses_what_is_of_another_kind(what: str, name: str, opti
         ({"number": 1}, "unknown option of part 'x' 'number'; valid: free, rows, share, sizes"),
     ],
 )
-def test_values_are_held_against_the_defaults(options: dict[str, Any], message: str | None) -> None:
+def test_values_are_held_against_the_defaults(options: Any, message: str | None) -> None:
     if message is None:
         assert with_options(part_of, options, "part 'x'")(1)
         return

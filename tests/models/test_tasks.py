@@ -62,7 +62,7 @@ def test_the_loss_is_the_sum_by_weight_over_what_is_known(model: HfSpeechForSequ
 
 def test_what_is_not_known_adds_no_loss_and_no_nan(model: HfSpeechForSequenceClassification) -> None:
     nothing = {"emotion": torch.full((3,), -100), "age": torch.full((3,), NAN), "group": torch.full((3,), -100)}
-    for labels in (nothing, {}):
+    for labels in (nothing, nothing | {"age": torch.full((3,), -100)}, {}):
         model.zero_grad()
         loss = model.train()(**batch(), labels=labels).loss
         assert loss.item() == 0
@@ -82,6 +82,7 @@ def test_what_is_not_known_adds_no_loss_and_no_nan(model: HfSpeechForSequenceCla
         ({"emotion": torch.tensor([0, 1, 3])}, "label 3 is out of range; valid: 0 to 2, or -100 where not known"),
         ({"group": torch.tensor([0.0, 1.0, 2.0])}, "classes are whole numbers"),
         ({"age": torch.tensor([[1.0], [2.0], [3.0]])}, r"labels have the shape \(3, 1\)"),
+        ({"age": [31.0, 40.0, 55.0]}, "labels are a list: give a tensor"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
