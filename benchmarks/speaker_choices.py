@@ -1,7 +1,6 @@
 """What each choice of the speaker recipe brings, measured without the speakers that the recipe is tested on.
 
-    python -m benchmarks.speaker_choices              # half an hour
-    python -m benchmarks.speaker_choices recipe       # one of them; nothing is written then
+    python -m benchmarks.speaker_choices              # half an hour; where it was stopped, it goes on
 
 Speakers with crc32(speaker) % 3 == 0 are left out: they are for `benchmarks.speakers`. Of the others, one half is
 trained on and the other half scored, and then the other way round. Each choice is `hf-speech train
@@ -29,6 +28,7 @@ from hf_speech.results import run_facts
 from .speakers import BACKENDS, RECIPE, ROOT, SPEECH, fold_of, ours, rows_of, score, split_by_speaker, trials_of
 
 OUTPUT = ROOT / "benchmarks" / "results" / "speaker_choices.json"
+PARTIAL = OUTPUT.with_suffix(".partial")  # a line a run: a benchmark that was stopped goes on
 FOLDS, SEEDS = (1, 2), (1, 2)
 WAYS = ("cosine", *BACKENDS)
 STEPS = ("--max-steps", "250")
@@ -36,7 +36,6 @@ STEPS = ("--max-steps", "250")
 CHOICES: dict[str, Sequence[str]] = {
     "recipe": STEPS,
     "one speed": (*STEPS, "--augment", "{}"),
-    "speeds as new speakers": (*STEPS, "--augment.speed_classes", "true"),
     "60 % of the steps": ("--max-steps", "150"),
 }
 
@@ -48,30 +47,32 @@ def measure(speech: Path, name: str, fold: int, seed: int) -> dict[str, Any]:
         embed, facts = ours(train, folder, seed, Path(temporary) / "run", CHOICES[name])
         measured = score(embed, folder, trials_of(test), train)
     run = {"choice": name, "fold": fold, "seed": seed, **facts, **{way: measured[way]["eer"]["value"] for way in WAYS}}
+    with PARTIAL.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(run) + "\n")
     print(json.dumps(run), flush=True)
     return run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("choices", nargs="*", help=f"of {', '.join(CHOICES)} (all, and written)")
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with speaker/ (%(default)s)")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands
     torch.set_num_threads(1)
-    plan = list(itertools.product(options.choices or CHOICES, SEEDS, FOLDS))
+    runs = [json.loads(line) for line in PARTIAL.read_text("utf-8").splitlines()] if PARTIAL.exists() else []
+    there = {(run["choice"], run["seed"], run["fold"]) for run in runs}
+    plan = [one for one in itertools.product(CHOICES, SEEDS, FOLDS) if one not in there]
     with ThreadPoolExecutor(2) as pool:
-        runs = list(pool.map(lambda one: measure(options.speech, one[0], one[2], one[1]), plan))
+        runs += pool.map(lambda one: measure(options.speech, one[0], one[2], one[1]), plan)
     mean = {
         name: {way: float(np.mean([run[way] for run in runs if run["choice"] == name])) for way in WAYS}
-        for name in dict.fromkeys(name for name, *_ in plan)
+        for name in CHOICES
     }
     print(json.dumps(mean, indent=2))
-    if options.choices:
-        return
     content = {"mean_eer": mean, "runs": runs, "choices": CHOICES, "recipe": RECIPE.read_text(encoding="utf-8")}
     with replacing(OUTPUT) as temporary_file:
         temporary_file.write_text(json.dumps({**content, "run": run_facts(None)}, indent=2) + "\n", encoding="utf-8")
+    PARTIAL.unlink()
 
 
 if __name__ == "__main__":

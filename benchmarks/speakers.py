@@ -8,7 +8,7 @@ a corpus and a gender. Ours is `hf-speech train model_cards/ecapa-small/train.ya
 is SpeechBrain's network of the same size and features with additive angular margin (0.2, scale 30), Adam, one cycle to
 a learning rate of 2e-3, 30 epochs of batches of 32 random crops of 2 s, nothing else. Both embed whole utterances. The
 baseline is scored by cosine; ours by the back end of hf_speech.verification, fitted on the training recordings. Each is
-also scored in the other ways. The last run trains ours on all speakers and scores the pack's own trials: what it has heard.
+scored in the other ways too. The last run trains ours on all speakers and scores the pack's own trials, of heard ones.
 """
 
 import argparse
