@@ -104,6 +104,9 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
     splits, metrics = results["data"]["splits"], results["metrics"]
     if not any(is_held_out(metric["split"]) for metric in metrics):
         yield "Performance on a test split is not measured."
+    for task in tasks_of(results) if len(tasks_of(results)) > 1 else ():
+        if not any(is_held_out(m["split"]) and m["name"].startswith(f"{task['name']}/") for m in metrics):
+            yield f"How well it predicts `{task['name']}` is not measured: no held-out utterance has a value."
     for name in dict.fromkeys(metric["split"] for metric in metrics):
         counts = [m["n"] for m in metrics if m["split"] == name and m["interval_unit"] != "trial"]
         if not counts:

@@ -17,7 +17,7 @@ BACKBONES: tuple[str, ...] = (*SSL_BACKBONES, *OWN_BACKBONES)
 
 # Fields that are one task's, where the config has no `tasks` of its own.
 _OF_THE_TASK: tuple[str, ...] = ("head", "head_config", "loss", "loss_config", "class_weights", "class_counts")
-_OF_THE_TASK += ("target_mean", "target_std", "unit", "ordered", "problem_type")
+_OF_THE_TASK += ("target_mean", "target_std", "unit", "ordered", "bins", "problem_type")
 
 
 @strict_fields
@@ -51,6 +51,7 @@ class HfSpeechConfig(PreTrainedConfig):
         target_mean: mean of the regression target over the training rows, in its own unit.
         target_std: standard deviation of the same; the loss is taken on (value - mean) / std.
         ordered: whether the classes stand in an order, from low to high: metrics then say how far off.
+        bins: the rule that made the classes of numbers, such as "decades"; they are in their order then.
         tasks: several heads over one backbone, {name: {labels, loss, head, weight ...}} with the fields of `Task`; the
             fields above, from `head` on, then hold where a task does not give its own. None: one head. It is kept as a
             list of such tables with their `name`, as JSON keeps no order of names.
@@ -100,6 +101,7 @@ class HfSpeechConfig(PreTrainedConfig):
     target_mean: float | int = 0.0
     target_std: float | int = 1.0
     ordered: bool = False
+    bins: str | None = None
     tasks: dict | list | None = None
     layerdrop: float | int = 0.0
     sampling_rate: int = 16_000

@@ -15,6 +15,7 @@ from transformers.utils import cached_file
 
 from .configuration import HfSpeechConfig
 from .conversion_weights import fill
+from .encoder import naming
 from .modeling import HfSpeechForSequenceClassification, HfSpeechForXVector, HfSpeechModel
 from .pooling import TORCH_STD
 from .registry import InputError, one_line
@@ -127,10 +128,14 @@ def _affine(name: str, layer: Any) -> dict[str, Tensor]:
 
 def _trained(name: str, revision: str | None) -> tuple[PreTrainedModel, bool]:
     """The model of a checkpoint, and whether all of it was trained: an x-vector model may be there without centres."""
-    config = AutoConfig.from_pretrained(name, revision=revision)  # a clear error of the library's for a wrong name
+    with naming(name):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    if isinstance(config, HfSpeechConfig):
+        raise InputError(f"{name}: is a model of ours already; load it with from_pretrained")
     is_x_vector = any(made_as.endswith("ForXVector") for made_as in config.architectures or ())
     auto_class = AutoModelForAudioXVector if is_x_vector else AutoModelForAudioClassification
-    model, report = auto_class.from_pretrained(name, revision=revision, output_loading_info=True)
+    with naming(name):
+        model, report = auto_class.from_pretrained(name, revision=revision, output_loading_info=True)
     # transformers draws at random what is missing
     missing = {key for key in report["missing_keys"] if not key.endswith(_MASK)}
     base = f"{model.base_model_prefix}."

@@ -26,6 +26,8 @@ def embed(
         raise InputError(
             f"sampling_rate is {sampling_rate}, but the model takes {config.sampling_rate} samples per second: resample"
         )
+    if getattr(waveforms, "ndim", 2) == 1 and len(waveforms):
+        raise InputError("waveforms is one array: give a list of them, such as [waveform]")
     inputs = [_checked(i, waveform, model.encoder.min_samples) for i, waveform in enumerate(waveforms)]
     if not inputs:
         return torch.zeros(0, model.base_model.output_size)

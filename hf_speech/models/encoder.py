@@ -167,6 +167,5 @@ def naming(checkpoint: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise InputError(
-            f"{checkpoint}: can't be loaded as a speech encoder ({one_line(error)}); give the folder of a checkpoint "
-            "or a name on the Hub"
+            f"{checkpoint}: can't be loaded ({one_line(error)}); give the folder of a checkpoint or a name on the Hub"
         ) from error

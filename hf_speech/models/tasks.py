@@ -32,6 +32,7 @@ class Task:
         target_std: standard deviation of the same; the loss is taken on (value - mean) / std.
         unit: of a regression target ("years").
         ordered: whether the classes stand in an order, from low to high.
+        bins: the rule that made the classes of numbers, such as "decades"; they are in their order then.
         weight: factor of this task's loss in the sum over all tasks.
 
     Raises:
@@ -50,6 +51,7 @@ class Task:
     target_std: float = 1.0
     unit: str | None = None
     ordered: bool = False
+    bins: str | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class Task:
         _check_each("class_counts", self.class_counts, count, "0 or more", lambda value: value >= 0)
         if len(set(self.labels)) < count:
             raise InputError(f"task {self.name!r}: a label is named twice in {', '.join(self.labels)}; name each once")
+        if self.bins is not None and not isinstance(self.bins, str):
+            raise InputError(f"bins is {self.bins!r}; give the rule as text, such as decades, or 20,40,60")
         if not is_number(self.target_mean):
             raise InputError(f"target_mean must be a finite number, but is {self.target_mean!r}")
         if not (is_number(self.target_std) and self.target_std > 0):
@@ -76,8 +80,8 @@ class Task:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the classes stand in an order, as it was said or as the head has it."""
-        return self.ordered or self.head == "ordinal"
+        """Whether the classes stand in an order: as it was said, as bins of numbers do, or as the head has it."""
+        return self.ordered or self.bins is not None or self.head == "ordinal"
 
     @property
     def problem_type(self) -> str:

@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 FOLDER = "adapter"  # beside the merged model
+_ABOUT = """---
+library_name: peft
+---
+
+The low-rank updates, and the parts trained whole beside them, of the model in the folder above, which has them merged
+in. Its card says what they were trained on and how well they do. To train on, or to switch:
+
+```python
+from hf_speech.training.adapters import load_lora
+
+model = load_lora("folder-of-the-model")
+```
+"""
 # Queries and values, the choice of the paper (section 4.2), by the names that they have in transformers' encoders.
 TARGETS = ("q_proj", "v_proj", "linear_q", "linear_v")
 # What `lora` may set; the rest follows from the model.
@@ -106,6 +119,8 @@ def save_adapted(model: Any, folder: Path) -> HfSpeechForSequenceClassification:
         folder: the finished model's; the adapter goes into `adapter/` in it.
     """
     model.save_pretrained(str(folder / FOLDER))
+    # In the place of peft's form to fill in.
+    (folder / FOLDER / "README.md").write_text(_ABOUT, encoding="utf-8")
     return model.merge_and_unload()
 
 

@@ -151,18 +151,16 @@ def _task_settings(config: RunConfig, rows: RunRows) -> dict[str, Any]:
         facts = _facts(target, names, config.head.class_weights, train["labels"], rows.streams)
         if makes_speakers(config):
             facts = _with_speeds(facts, config.data.augment["speeds"])
-        return {**facts, "unit": config.run.unit, "target": target, "ordered": bool(config.data.bins)}
+        return {**facts, "unit": config.run.unit, "target": target, "bins": config.data.bins}
     labels = labels_of(train, list(rows.targets))
     tasks = {}
     for target, names in rows.targets.items():
         weights = tables[target].get("class_weights", None if names is None else config.head.class_weights)
         there = labels[target][known(labels[target])].tolist()
-        own = {name: value for name, value in tables[target].items() if name != "bins"}
         tasks[target] = {
-            **own,
+            **tables[target],
             **_facts(target, names, weights, there, False),
             "unit": tables[target].get("unit") or (config.run.unit if names is None else None),
-            "ordered": bool(tables[target].get("bins")),
         }
     return {"tasks": tasks}
 

@@ -1,5 +1,6 @@
 """A model measured on rows: numbers with intervals, the confusion, and every prediction kept."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from .arguments import RunConfig
 from .facts import data_name
 from .rows import RunRows, item_ids
 from .tasks import interval_numbers, metric_name
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def evaluate_rows(
         channel: of multi-channel files.
         seed: of the bootstrap.
     """
+    logger.info("evaluating %s: %d utterances", split, len(rows))
     outcome = infer(
         model, feature_extractor, rows, max_seconds=max_seconds, channel=channel, description=f"evaluating {split}"
     )
@@ -89,7 +93,8 @@ def evaluate_rows(
         for row, said in zip(predictions, _told(task, labels[task.name], logits), strict=True):
             row.update({metric_name(tasks, task, name): value for name, value in said.items()})
         if not len(there):
-            continue  # no row of this split has a label for it
+            logger.warning("%s: no row has a value of %s, which is not measured there", split, task.name)
+            continue
         who = None if speakers is None else [speakers[i] for i in there]
         numbers = interval_numbers(task, true, logits[there], who, unit or "", seed)
         for number in numbers:

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..data.targets import labels_of
+from ..hub.words import is_hub_id
 from ..inference import speeds_of, tasks_of
 from ..models.modeling import HfSpeechForSequenceClassification
 from .arguments import RunConfig
@@ -22,19 +23,22 @@ def model_facts(
     Args:
         model: the model.
         name: what it is called.
-        backbone: Hub name of the encoder it started from; None: from scratch, or not known.
+        backbone: Hub name of the encoder it started from; None: as the model knows it, or from scratch.
         licence: of the weights.
         lora: settings of the low-rank updates that were trained and merged in; None: none were.
     """
     config = model.config
     own = getattr(config, "backbone_config", None)
-    started = backbone or (f"{own.model_type}, from scratch" if own is not None else config.model_type)
+    origin = backbone or getattr(own, "_name_or_path", None) or ""
+    if not is_hub_id(origin) or Path(origin).exists():
+        origin = Path(origin).name
+    made = f"{own.model_type}, from scratch" if own is not None else config.model_type
     return {
         "name": name,
         "task": "audio-classification",
         "problem_type": config.problem_type or "single_label_classification",
         "labels": list(tasks_of(model)[0].labels),
-        "backbone": started,
+        "backbone": origin or made,
         "parameters": model.num_parameters(),
         "layer": getattr(config, "layer", None),
         "pooling": getattr(config, "pooling", None),
@@ -117,8 +121,10 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
     }
 
 
-def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
+def recipe_facts(config: RunConfig, arguments: Any, trained_parameters: int) -> dict[str, Any]:
     """What a reader wants to know of the training, from the arguments as they were in force."""
+    tasks = config.head.tasks.items()
+    weights = {name: table["class_weights"] for name, table in tasks if table.get("class_weights")}
     return {
         "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
         "learning_rate": arguments.learning_rate,
@@ -129,7 +135,9 @@ def recipe_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
         "crop_seconds": config.data.crop_seconds,
         "freeze": config.model.freeze,
         "freeze_layers": config.model.freeze_layers,
-        "class_weights": config.head.class_weights,
+        "class_weights": weights or config.head.class_weights,
+        "trained_parameters": trained_parameters,
+        "precision": "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32",
         **({"augment": config.data.augment} if config.data.augment else {}),
     }
 

@@ -11,6 +11,7 @@ from ..audio import SAMPLE_RATE
 from ..data.checks import check_rows
 from ..data.multilabel import multi_label_rows
 from ..data.readers import load_rows
+from ..data.schema import column_texts
 from ..data.several import binned_rows, label_table
 from ..data.targets import label_rows, rows_with_target
 from ..errors import InputError, lookup, unknown_name
@@ -59,7 +60,8 @@ def measure(
     started = time.monotonic()
     model, extractor = load_model(model_name)
     first, *others = tasks_of(model)
-    trained = {} if others else {"target": first.name, "unit": first.unit}  # of several, each says its own
+    # Of several tasks, each says its own.
+    trained = {} if others else {"target": first.name, "unit": first.unit}
     known = {name: value for name, value in trained.items() if value}
     config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
     rows = _read(config, model, split)
@@ -99,10 +101,11 @@ def _read(config: RunConfig, model: Any, split: str | None) -> RunRows:
     name, tasks = wanted or "all", tasks_of(model)
     names = {task.name: None if task.problem_type == "regression" else list(task.labels) for task in tasks}
     if len(tasks) > 1:
+        for column in config.head.tasks:
+            lookup(names, column, f"task of {config.model.backbone}")
         binned = rows
-        for task, table in config.head.tasks.items():
-            lookup(names, task, f"task of {config.model.backbone}")
-            binned = binned_rows(name, binned, task, table["bins"]) if table.get("bins") else binned
+        for task in tasks:
+            binned = _binned(name, binned, task.name, task, config.head.tasks.get(task.name, {}).get("bins"))
         labelled = label_table(name, binned, names)
     else:
         names = {arguments.target: next(iter(names.values()))}
@@ -122,7 +125,17 @@ def _label(split: str, rows: Dataset, arguments: Any, task: Task) -> Dataset:
     target = arguments.target
     if task.problem_type == "multi_label_classification":
         return multi_label_rows(split, rows, target, list(task.labels))
-    if arguments.bins:
-        rows = binned_rows(split, rows, target, arguments.bins)
+    rows = _binned(split, rows, target, task, arguments.bins)
     names = None if task.problem_type == "regression" else list(task.labels)
     return label_rows(split, rows_with_target(split, rows, target), target, names)
+
+
+def _binned(split: str, rows: Dataset, column: str, task: Task, given: str | None) -> Dataset:
+    """The rows with the numbers of a column as classes, by the rule that the model was trained with, or a given one."""
+    if given is not None and task.problem_type == "regression":
+        raise InputError(f"bins make classes, but the model predicts the number {column!r} itself; leave bins out")
+    if given is not None and task.bins not in (None, given):
+        raise InputError(f"bins is {given!r}, but {column!r} was trained with bins {task.bins!r}; leave bins out")
+    rule = given or task.bins
+    named = column in rows.column_names and not set(task.labels).isdisjoint(column_texts(rows, column))
+    return rows if rule is None or named else binned_rows(split, rows, column, rule)

@@ -216,7 +216,7 @@ def _results(
         steps=trainer.state.global_step,
         epochs=round(float(trainer.state.epoch or 0), 2),
         arguments=public_arguments(config),
-        recipe=recipe_facts(config, trainer.args),
+        recipe=recipe_facts(config, trainer.args, trainer.trained_parameters),
     )
     return Results(
         model=model_facts(

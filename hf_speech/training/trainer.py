@@ -46,6 +46,9 @@ class SpeechTrainer(Trainer):
         max_seconds: see `inference.infer`.
         channel: of multi-channel files.
         arguments: everything else is the Trainer's own.
+
+    Attributes:
+        trained_parameters: how many numbers are trained, of those that the model has.
     """
 
     control: Any  # the Trainer sets it
@@ -54,6 +57,7 @@ class SpeechTrainer(Trainer):
         self, *, max_seconds: float = MAX_SECONDS, channel: int | str = "mean", **arguments: Any
     ) -> None:  # the Trainer's own arguments, all of them by name
         super().__init__(**arguments)
+        self.trained_parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         self.add_callback(OptimizerSteps)
         if self.args.disable_tqdm:
             self.pop_callback(PrinterCallback)

@@ -148,7 +148,7 @@ def test_an_x_vector_folder_converts_too_and_comes_back_from_a_folder_of_ours(tm
     torch.testing.assert_close(embeddings(ours), embeddings(stock), atol=1e-5, rtol=0)
     torch.testing.assert_close(embeddings(reloaded(ours, tmp_path / "ours")), embeddings(stock), atol=1e-5, rtol=0)
     assert type(AutoModelForAudioXVector.from_pretrained(tmp_path / "ours")) is HfSpeechForXVector
-    with pytest.raises(InputError, match="HfSpeechForXVector is no stock audio classifier"):
+    with pytest.raises(InputError, match="ours: is a model of ours already; load it with from_pretrained"):
         from_stock(str(tmp_path / "ours"))
 
 
@@ -206,3 +206,8 @@ def test_a_checkpoint_without_a_classifier_is_refused(tmp_path: Path) -> None:
     AutoModelForPreTraining.from_config(tiny_backbone_config("wav2vec2")).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"no trained classifier.*classifier\.weight.*from_backbone"):
         from_stock(str(tmp_path))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothere: can't be loaded "):
+        from_stock(str(tmp_path / "nothere"))

@@ -90,6 +90,12 @@ def test_a_reversed_view_is_embedded() -> None:
     assert torch.equal(model.embed([wave.numpy()[::-1]]), model.embed([wave.flip(0)]))
 
 
+def test_one_array_is_no_list() -> None:
+    for one in (waveforms(LENGTHS[:1])[0], waveforms(LENGTHS[:1])[0].numpy()):
+        with pytest.raises(InputError, match="waveforms is one array: give a list of them"):
+            model_of("wav2vec2").embed(one)
+
+
 def test_none_are_none() -> None:
     found = model_of("wav2vec2").embed([])
     assert found.shape == (0, 64)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from hf_speech.errors import InputError
@@ -99,6 +100,10 @@ def test_predictions_and_facts_are_those_of_the_finished_model(adapted: Path, ba
     assert facts["architecture"] == "HfSpeechForSequenceClassification"
     card = (adapted / "README.md").read_text(encoding="utf-8")
     assert "| adapter | lora (r: 4, lora_alpha: 16), merged into the weights |" in card
+    assert "load_lora" in (adapted / "adapter" / "README.md").read_text(encoding="utf-8")
+    saved = load_file(adapted / "adapter" / "adapter_model.safetensors")
+    assert f"| trained parameters | {sum(values.numel() for values in saved.values())} |" in card
+    assert "| precision | float32 |" in card
 
 
 def test_an_adapter_can_be_trained_on(adapted: Path) -> None:

@@ -33,7 +33,7 @@ def test_decades_stand_in_their_order_and_what_is_outside_is_counted(decades: Pa
     assert results["model"]["labels"] == names  # those of the training rows, from young to old
     assert results["data"]["unlabelled"] == 3
     assert sum(part["utterances"] for part in results["data"]["splits"].values()) == 24 - 3
-    assert AutoConfig.from_pretrained(decades).ordered and results["model"]["tasks"][0]["ordered"]
+    assert AutoConfig.from_pretrained(decades).bins == "decades" and results["model"]["tasks"][0]["ordered"]
 
 
 def test_ordinal_numbers_are_those_of_the_predictions(decades: Path) -> None:
@@ -57,11 +57,42 @@ def test_ordinal_numbers_are_those_of_the_predictions(decades: Path) -> None:
 
 
 def test_numbers_are_measured_by_the_same_bins(decades: Path, corpus: Path, tmp_path: Path) -> None:
-    words = ("evaluate", decades, corpus, "--output-dir", tmp_path)
-    assert command(*words, "--bins", "decades") == 0
+    assert command("evaluate", decades, corpus, "--output-dir", tmp_path) == 0  # the model knows its rule
     results = read_results(tmp_path)
     assert results["metrics"][0]["n"] == 24 and results["confusion"]["labels"] == results["model"]["labels"]
     assert {row["label"] for row in read_table(tmp_path / "predictions.csv")} == set(results["model"]["labels"])
+
+
+def test_classes_are_measured_as_they_are(corpus: Path, tmp_path: Path) -> None:
+    rows = [{**row, "years": row["age"]} for row in read_table(corpus)]
+    numbers = write_table(corpus.with_name("years.csv"), rows)
+    folder = train_tiny(
+        tmp_path / "model", numbers, *RULES, "--max-steps", 1, bins="decades", **ORDINAL | {"target": "years"}
+    )
+    names = read_results(folder)["model"]["labels"]
+    classes = write_table(
+        corpus.with_name("decades_of_years.csv"),
+        [{**row, "years": names[i % len(names)]} for i, row in enumerate(rows)],
+    )
+    assert command("evaluate", folder, classes, "--output-dir", tmp_path / "out") == 0
+    said = [row["label"] for row in read_table(tmp_path / "out" / "predictions.csv")]
+    assert said == [row["years"] for row in read_table(classes)]
+
+
+def test_other_bins_than_those_of_training_are_refused(
+    decades: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", decades, corpus, "--overwrite", "--output-dir", tmp_path / "out", "--bins")
+    assert command(*words, "decades") == 0
+    assert "bins is '20,40,60', but 'age' was trained with bins 'decades'; leave bins" in refusal(
+        capsys, *words, "20,40,60"
+    )
+
+
+def test_bins_of_a_regression_are_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train_tiny(tmp_path / "model", corpus, *RULES, "--max-steps", 1, target="age", loss="mse")
+    line = refusal(capsys, "evaluate", folder, corpus, "--output-dir", tmp_path / "out", "--bins", "decades")
+    assert "bins make classes, but the model predicts the number 'age' itself; leave bins out" in line
 
 
 def test_edges_make_classes_and_a_checkpoint_of_the_smallest_distance_is_kept(corpus: Path, tmp_path: Path) -> None:

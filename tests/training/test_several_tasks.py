@@ -119,6 +119,16 @@ def test_evaluate_on_the_same_rows_gives_the_same_numbers(both: Path, table: Pat
     assert command("card", tmp_path / "aged") == 0
 
 
+def test_a_task_that_no_held_out_row_has_is_named(table: Path, tmp_path: Path) -> None:
+    rows = [{**row, "age": "" if row["speaker_id"] == "speaker05" else row["age"]} for row in read_table(table)]
+    part = write_table(table.with_name("ages_in_training.csv"), rows)
+    folder = train_tiny(tmp_path / "model", part, "--max-steps", 1, tasks=TASKS, test="speaker_id=speaker05")
+    assert not any(metric["name"].startswith("age/") for metric in read_results(folder)["metrics"])
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "How well it predicts `age` is not measured: no held-out utterance has a value." in " ".join(card.split())
+    assert "How well it predicts `emotion`" not in card
+
+
 def test_a_task_of_bins_is_measured_by_them(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = {"emotion": {"class_weights": "balanced"}, "age": {"head": "ordinal", "loss": "coral", "bins": "10,40,80"}}
     folder = train_tiny(tmp_path / "model", table, "--max-steps", 1, *RULES, tasks=tasks)
