@@ -17,6 +17,7 @@ from .caveats import caveats, is_held_out
 from .loading import how_to_load
 from .words import (
     MAX_LISTED,
+    OF_TRIALS,
     answer,
     hub_type,
     in_options,
@@ -158,8 +159,8 @@ def _results(results: Facts) -> str:
         )
         for metric in metrics
     ]
-    units = {metric["interval_unit"] for metric in metrics}
-    counted = "Utterances" if "trial" not in units else "Trials" if units == {"trial"} else "Utterances or trials"
+    of_trials = {metric["name"] in OF_TRIALS for metric in metrics}
+    counted = "Utterances or trials" if len(of_trials) > 1 else "Trials" if True in of_trials else "Utterances"
     text += _table(("Metric", "Value", "95 % interval", "Data", "Split", counted), rows)
     if not any(is_held_out(metric["split"]) for metric in metrics):
         text += "\n\n**There is no test split**: what it does on speech that had no part in any choice is not measured."

@@ -33,6 +33,7 @@ METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
     "eer": ("Equal error rate (EER)", "eer", None),
     "min_dcf": ("Minimum detection cost (minDCF)", "min_dcf", None),
 }
+OF_TRIALS = frozenset({"eer", "min_dcf"})  # metrics of pairs of utterances
 
 
 def is_hub_id(name: str) -> bool:

@@ -162,6 +162,9 @@ def test_numbers_of_trials_are_told_as_such() -> None:
     assert "| Split | Trials |" in card and "| Equal error rate (EER) | 0.012 | 0.011 to 0.014 | VoxCeleb1 |" in card
     assert "| Minimum detection cost (minDCF) | 0.150 cost at p_target 0.01 |" in card
     assert "bootstrap over trials alone" in card
+    content["metrics"] = [metric | {"interval_unit": "speaker"} for metric in content["metrics"]]
+    card = render_card(content)
+    assert "| Split | Trials |" in card and "bootstrap over speakers" in card
     content["metrics"][0]["interval_unit"] = "session"
     with pytest.raises(InputError, match="valid: speaker, utterance, trial"):
         validate(content)
