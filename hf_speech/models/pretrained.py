@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from .embedding import embed
 from .encoder import Encoder, naming
 from .initialisation import reset_as_torch
 from .presets import PRESETS, merged
-from .registry import InputError, lookup, one_line
+from .registry import InputError, lookup, one_line, unknown_name
 from .wavlm_sdpa import use_sdpa
 
 
@@ -193,6 +194,8 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         if pretrained is None:
             stock = backbone
         else:
+            if get_close_matches(pretrained, PRESETS, cutoff=0.75) and not os.path.exists(pretrained):
+                raise unknown_name(pretrained, PRESETS, "preset")
             with naming(pretrained):
                 stock = AutoConfig.from_pretrained(pretrained, revision=revision)
         config = HfSpeechConfig(backbone_config=cls.backbone_config_of(stock, overrides), **values)

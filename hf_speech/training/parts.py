@@ -58,7 +58,7 @@ def fit_tasks(tables: Mapping[Any, Any], where: str) -> dict[str, dict[str, Any]
         fitted[column] = {}
         for name, value in (table or {}).items():
             if name not in TASK_FIELDS:
-                raise unknown_name(name, TASK_FIELDS, f"{where}: field of task {column!r}")
+                raise InputError(f"{where}: {unknown_name(name, TASK_FIELDS, f'field of task {column!r}')}")
             fitted[column][name] = fit(value, TASK_FIELDS[name], f"{where}: {column}: {name}")
     return fitted
 

@@ -185,3 +185,10 @@ def test_a_feature_extractor_that_is_there_stays(tmp_path: Path) -> None:
 def test_a_name_is_no_list_of_labels() -> None:
     with pytest.raises(InputError, match="labels is 'ab'; give a list of names"):
         HfSpeechForXVector.from_backbone(tiny_backbone_config("ecapa-tdnn"), labels="ab")
+
+
+def test_a_misspelt_preset_is_not_looked_for_on_the_hub() -> None:
+    with pytest.raises(
+        InputError, match=r"unknown preset 'ecapa-513' \(did you mean 'ecapa-512'\?\); valid: ecapa-1024, "
+    ):
+        HfSpeechForXVector.from_backbone("ecapa-513", labels=["a", "b"])

@@ -175,3 +175,10 @@ def test_what_is_given_stands_above_what_follows(tmp_path: Path) -> None:
 def test_a_token_is_no_field() -> None:
     with pytest.raises(InputError, match="unknown field 'hub_token'"):
         make_config({**SCRATCH, "hub_token": "secret"})
+
+
+def test_a_misspelt_field_of_a_task_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"^flags: tasks: unknown field of task 'emotion' 'hed' \(did you mean 'head'\?\)"
+    ):
+        read_config(None, parse_flags(["--tasks", "{emotion: {hed: mlp}}"]))
