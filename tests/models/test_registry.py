@@ -8,23 +8,13 @@ import pytest
 
 from hf_speech.errors import InputError
 from hf_speech.models.frontends import FRONTENDS
-from hf_speech.models.heads import HEADS
-from hf_speech.models.losses import LOSSES, check_options
+from hf_speech.models.losses import check_options
 from hf_speech.models.necks import NECKS
 from hf_speech.models.network_encoder import NETWORKS
-from hf_speech.models.pooling import POOLINGS
 from hf_speech.models.projections import PROJECTIONS
 from hf_speech.models.registry import build, options_of, with_options
+from hf_speech.training.parts import PARTS as REGISTRIES
 
-REGISTRIES: dict[str, Mapping[str, Any]] = {
-    "neck": NECKS,
-    "pooling": POOLINGS,
-    "projection": PROJECTIONS,
-    "head": HEADS,
-    "loss": {name: loss.function for name, loss in LOSSES.items()},
-    "front end": FRONTENDS,
-    "network": NETWORKS,
-}
 PARTS = [(what, name) for what, registry in REGISTRIES.items() for name in registry]
 OPTIONS = [(what, name, option) for what, name in PARTS for option in options_of(REGISTRIES[what][name])]
 NAN, INFINITE = float("nan"), float("inf")
