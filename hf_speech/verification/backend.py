@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from ..errors import InputError, one_line
 from ..files import replacing
 
+# Chosen on a third of the speakers of a small corpus of read speech, whose networks had not heard it.
 SHRINKAGE = 0.3
 TOP = 10
 
