@@ -3,7 +3,7 @@
 import importlib
 import time
 
-SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa", "half_precision")
+SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa")
 SUITES += ("real_speech", "speakers")
 
 
