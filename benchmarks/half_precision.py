@@ -1,6 +1,6 @@
 """Training in bfloat16 against float32: the losses of 50 steps on the same crops of real speech.
 
-    python -m benchmarks.half_precision --speech ../shared/data/speech    # for a GPU: a quarter of an hour and more on a CPU
+    python -m benchmarks.half_precision --speech ../shared/data/speech    # for a GPU; long on a CPU
 
 ECAPA-TDNN with 1024 channels and an encoder of wav2vec2-base's size, both from scratch with an additive angular margin,
 under autocast as the Trainer does it; on a GPU where there is one. The two trainings start from the same weights and
