@@ -13,9 +13,7 @@ from transformers import AutoModel, BertConfig, Wav2Vec2FeatureExtractor
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 
 from .sounds import voice_like
-from .training.runs import command, read_table, refusal, train_tiny, write_table, write_yaml
-
-Refuse = Callable[..., str]
+from .training.runs import Refuse, command, read_table, refusal, refusing, train_tiny, write_table, write_yaml
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 def refuse(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Refuse]:
     """refuse(*flags, **fields) -> the line with which `hf-speech train` refuses them; no model is left."""
 
-    def run(*flags: object, **fields: Any) -> str:
-        config = write_yaml(tmp_path / "run.yaml", **{"dataset": str(corpus), "max_steps": 1, **fields})
-        return refusal(capsys, "train", config, "--output-dir", tmp_path / "model", *flags)
-
-    yield run
+    yield refusing(corpus, tmp_path, capsys)
     left = [path.name for path in (tmp_path / "model").glob("*")]
     assert not [name for name in left if not name.startswith("checkpoint-")]
 

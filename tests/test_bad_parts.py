@@ -1,6 +1,6 @@
 """Parts of models that can't be, or don't go together: one line that names the part and what is valid, no model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from hf_speech.models.presets import PRESETS
 from hf_speech.testing import write_fake_corpus
 
 from .models.tiny import tiny_config
-from .training.runs import read_table, refusal, write_table, write_yaml
+from .training.runs import Refuse, read_table, refusing, write_table
 
-Refuse = Callable[..., str]
 ECAPA = {"network_config": {"channels": [16, 16, 16, 16, 24], "scale": 4, "se_channels": 8}}
 PRESET: dict[str, Any] = {"backbone": "ecapa-256", "backbone_config": ECAPA, "pooling": None, "target": "speaker_id"}
 
@@ -30,11 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refuse(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Refuse]:
     """refuse(*flags, **fields) -> the line with which `hf-speech train` refuses them; no model is left."""
 
-    def run(*flags: object, **fields: Any) -> str:
-        config = write_yaml(tmp_path / "run.yaml", **{"dataset": str(corpus), "max_steps": 1, **fields})
-        return refusal(capsys, "train", config, "--output-dir", tmp_path / "model", *flags)
-
-    yield run
+    yield refusing(corpus, tmp_path, capsys)
     assert not list((tmp_path / "model").glob("*"))
 
 

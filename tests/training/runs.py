@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import yaml
 from safetensors.torch import load_file
 
 from hf_speech.cli import main
+
+Refuse = Callable[..., str]
 
 # As the command has it in a process of its own; here transformers is imported before the command can say so.
 transformers.logging.set_verbosity_error()
@@ -53,6 +55,16 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
+
+
+def refusing(corpus: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """run(*flags, **fields) -> the line with which `hf-speech train` refuses them; the model would go to model/."""
+
+    def run(*flags: object, **fields: Any) -> str:
+        config = write_yaml(folder / "run.yaml", **{"dataset": str(corpus), "max_steps": 1, **fields})
+        return refusal(capsys, "train", config, "--output-dir", folder / "model", *flags)
+
+    return run
 
 
 def write_yaml(path: Path, **fields: Any) -> Path:
