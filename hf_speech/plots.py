@@ -7,6 +7,7 @@ colour vision tell apart. Matplotlib's global state is left alone: figures are m
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,43 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
         axes.set_ylabel(title)
         axes.legend(frameon=False)
     rows[-1].set_xlabel("optimizer step")
+    return _save(figure, path)
+
+
+def plot_schedule(
+    steps: Sequence[float] | np.ndarray,
+    rates: Sequence[float] | np.ndarray,
+    path: str | os.PathLike[str],
+    phases: Sequence[tuple[float, float, str]] = (),
+) -> "Figure":
+    """The learning rate against the optimizer step, with phases of the run as shaded spans.
+
+    The axis is logarithmic where most rates would otherwise lie on the ground: where half of them are below a tenth of
+    the highest, though above 0. A rate of 0 can't be shown there.
+
+    Args:
+        steps: (N,) optimizer steps, rising.
+        rates: (N,) learning rates in force for them.
+        path: of the picture.
+        phases: (first step, last step, what holds from the one to the other), such as (0, 12_500, "backbone frozen").
+
+    Raises:
+        InputError: there is no step.
+    """
+    if not len(steps):
+        raise InputError("the schedule has no steps to plot; give those of a run of one step or more")
+    figure, axes = _figure(6.4, 3.2 + 0.2 * ceil(len(phases) / 2))
+    for (first, last, label), (colour, _) in zip(phases, cycle(_LINES[1:]), strict=False):
+        axes.axvspan(first, last, color=colour, alpha=0.15, linewidth=0, label=label)
+    axes.plot(steps, rates, color=BLUE)
+    if 0 < np.median(rates) < max(rates) / 10:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    axes.set(xlabel="optimizer step", ylabel="learning rate")
+    if phases:  # above the axes: a key on a shaded ground would have other colours than what it explains
+        figure.legend(frameon=False, loc="outside upper center", ncols=2)
     return _save(figure, path)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hf_speech.errors import InputError
-from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression
+from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression, plot_schedule
 
 from .test_results import example
 
@@ -91,11 +91,41 @@ def test_numbers_of_two_units_have_two_panels(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("rates", "scale"),
+    [
+        ([0.0, 2e-4, 1e-4, 0.0], "linear"),
+        ([1e-8, 1e-3, 1e-8, 5e-4, 1e-8], "log"),
+        ([0.0, 1e-3, 5e-5, 1e-5, 2e-6], "log"),
+        ([1e-3] * 5, "linear"),
+        ([0.0, 0.0, 0.0, 1e-3], "linear"),
+    ],
+)
+def test_schedule_is_on_the_axis_that_shows_most_of_it(rates: list[float], scale: str, tmp_path: Path) -> None:
+    figure = plot_schedule(range(len(rates)), rates, tmp_path / "s.png")
+    (axes,) = figure.axes
+    assert axes.lines[0].get_xydata().tolist() == [[step, rate] for step, rate in enumerate(rates)]
+    assert axes.get_yscale() == scale
+    assert not figure.legends and pixels(tmp_path / "s.png").std() > 5
+
+
+def test_schedule_shows_the_phases_of_the_run(tmp_path: Path) -> None:
+    phases = [(0, 2, "backbone frozen"), (2, 5, "CNN frozen")]
+    figure = plot_schedule(range(6), [1e-4] * 6, tmp_path / "s.png", phases)
+    (axes,) = figure.axes
+    spans = [(span.get_x(), span.get_x() + span.get_width(), span.get_label()) for span in axes.patches]
+    assert spans == phases
+    assert len({span.get_facecolor() for span in axes.patches}) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["backbone frozen", "CNN frozen"]
+
+
 def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no loss and no eval_ metric"):
         plot_curves([{"step": 1, "learning_rate": 0.1}], tmp_path / "h.png")
     with pytest.raises(InputError, match="no number to plot"):
         plot_numbers([], tmp_path / "n.png")
+    with pytest.raises(InputError, match="no steps to plot"):
+        plot_schedule([], [], tmp_path / "s.png")
     assert not list(tmp_path.iterdir())
 
 
