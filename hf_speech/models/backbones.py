@@ -87,10 +87,13 @@ class SpectralNetworkConfig(NetworkConfig):
         frontend: name of a front end, see `FRONTENDS`.
         frontend_config: its options.
         network_config: options of the network.
+        spec_augment: options of `SpecAugment` on the features, such as {"time_masks": [2, 2], "time_width": 40}; an
+            empty table takes its defaults. None: no SpecAugment.
     """
 
     frontend: str = "speechbrain-fbank"
     frontend_config: dict | None = None
+    spec_augment: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.frontend_config = dict(self.frontend_config or {})

@@ -55,8 +55,9 @@ class HfSpeechConfig(PreTrainedConfig):
         tasks: several heads over one backbone, {name: {labels, loss, head, weight ...}} with the fields of `Task`; the
             fields above, from `head` on, then hold where a task does not give its own. None: one head. It is kept as a
             list of such tables with their `name`, as JSON keeps no order of names.
-        layerdrop: probability that an encoder layer is skipped in training (Fan et al., ICLR 2020). 0 by default,
-            whatever the checkpoint says: a skipped layer leaves parameters without gradients, which stops DDP.
+        layerdrop: probability that an encoder layer is skipped in training (Fan et al., ICLR 2020); one that is frozen
+            is always there. 0 by default, whatever the checkpoint says: a skipped layer leaves parameters without
+            gradients, which stops a DDP that is not told to look for such.
         sampling_rate: samples per second of the waveforms that the model takes.
         do_normalize: whether waveforms are brought to zero mean and unit variance before; None: as published
             (`normalizes`).
@@ -173,6 +174,8 @@ class HfSpeechConfig(PreTrainedConfig):
             raise InputError(f"sampling_rate is {self.sampling_rate}; give samples per second")
         if self.backbone_config.model_type == "wav2vec2-bert" and self.sampling_rate != 16_000:
             raise InputError(f"sampling_rate is {self.sampling_rate}, but w2v-BERT takes 16,000 a second: resample")
+        if not self._stored and self.backbone_config.model_type in SSL_BACKBONES:
+            _check_masks(self.backbone_config)
         depth = self.backbone_config.num_hidden_layers  # 0 of our own networks
         valid = f"last, weighted_sum, or a number from 1 to {depth}"
         if not depth:
@@ -218,14 +221,15 @@ class HfSpeechConfig(PreTrainedConfig):
         return getattr(self.backbone_config, "feat_extract_norm", None) == "layer"
 
     def encoder_config(self) -> PreTrainedConfig:
-        """The backbone's configuration as it is built: a copy with `depth` layers and this model's LayerDrop.
+        """The backbone's configuration as it is built: a copy with `depth` layers, whose LayerDrop is ours.
 
         Where SpecAugment is off, both mask probabilities are set to 0, so that transformers makes no mask embedding
         (a parameter that no loss would reach).
         """
         values = self.backbone_config.to_dict()
         # An adapter above the encoder would shorten its frames; it belongs to speech translation, not to this.
-        values.update(num_hidden_layers=self.depth, layerdrop=float(self.layerdrop), add_adapter=False)
+        values.update(num_hidden_layers=self.depth, layerdrop=0.0, add_adapter=False)
+        values.setdefault("mask_feature_min_masks", 0)  # WavLM's code asks for it, and its configuration lacks it
         if "use_intermediate_ffn_before_adapter" in values:
             values["use_intermediate_ffn_before_adapter"] = False
         if not values.get("apply_spec_augment", True):
@@ -235,6 +239,22 @@ class HfSpeechConfig(PreTrainedConfig):
         is_wavlm = config.model_type == "wavlm"
         config._attn_implementation = "eager" if is_wavlm else self.backbone_config._attn_implementation
         return config
+
+
+def _check_masks(backbone: PreTrainedConfig) -> None:
+    """Refuses SpecAugment that transformers would stumble over at the first training step."""
+    if not getattr(backbone, "apply_spec_augment", True):
+        return
+    for kind in ("time", "feature"):
+        share, length = getattr(backbone, f"mask_{kind}_prob"), getattr(backbone, f"mask_{kind}_length")
+        where = f"backbone_config: mask_{kind}"
+        if not 0 <= share <= 1:
+            raise InputError(f"{where}_prob is {share}; give a share from 0 to 1")
+        if share and length < 1:
+            raise InputError(f"{where}_length is {length}; give 1 or more, or mask_{kind}_prob 0")
+        if share and kind == "feature" and length > backbone.hidden_size:
+            size = backbone.hidden_size
+            raise InputError(f"{where}_length is {length}, but hidden_size is {size}; give {size} or less")
 
 
 HfSpeechConfig.register_for_auto_class()

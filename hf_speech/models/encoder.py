@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pickle import UnpicklingError  # what torch raises for a broken .bin, which it reads without unpickling
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +12,22 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .masking import length_mask
-from .registry import InputError, one_line
+from .registry import InputError, lookup, one_line
+
+# What can be frozen by name -> how many of the lowest rungs that is; all, of the backbone.
+FREEZES: dict[str, int | None] = {"none": 0, "cnn": 1, "cnn+projection": 2, "backbone": None}
+
+
+class Rung(NamedTuple):
+    """Parts of an encoder that are frozen together, and learn at one rate; a part may have no parameters."""
+
+    name: str
+    parts: list[nn.Module | nn.Parameter]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that could be trained in it."""
+        for part in self.parts:
+            yield from part.parameters() if isinstance(part, nn.Module) else (part,)
 
 
 @dataclass
@@ -27,12 +43,17 @@ class EncoderOutput:
 class Encoder(nn.Module):
     """Base of the encoders.
 
+    An encoder stands on rungs, from the waveform up. Frozen are always the lowest so many: their parameters get no
+    gradient, and their modules stay in evaluation mode (no dropout, no LayerDrop, fixed statistics of batch norms)
+    whoever calls `train()`. SpecAugment falls on what enters a transformer, and ends only where all is frozen.
+
     Attributes:
         backbone: what is frozen as a whole.
         output_size: dimensions of a frame.
         min_samples: the shortest usable waveform, in samples.
         hop: samples between the starts of two frames.
         depth: layers that can be frozen one by one.
+        frozen_rungs: how many of the lowest rungs are frozen.
     """
 
     backbone: nn.Module
@@ -41,41 +62,73 @@ class Encoder(nn.Module):
     hop: int
     depth: int = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen_rungs = 0
+        self._stopped: set[str] = set()  # parameters of the backbone that `freeze` has stopped, and starts again
+
     @property
     def is_frozen(self) -> bool:
         """Whether no parameter of the backbone is trained."""
         return not any(p.requires_grad for p in self.backbone.parameters())
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Sets training mode; a frozen backbone stays in evaluation mode (no dropout, no masks, fixed statistics)."""
+        """Sets training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if mode and self.is_frozen:
+        if not mode:
+            return self
+        rungs = self.rungs()
+        if self.is_frozen:
             self.backbone.eval()
+        else:
+            rungs = rungs[: self.frozen_rungs]
+        for part in (part for rung in rungs for part in rung.parts):
+            # Low-rank updates may be trained within what is frozen.
+            if isinstance(part, nn.Module) and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         return self
 
-    def freeze_features(self) -> None:
-        """Stops training what makes features of the waveform.
-
-        Raises:
-            InputError: nothing there is trained in any case.
-        """
-        raise InputError(f"this encoder ({type(self.backbone).__name__}) has no feature encoder to freeze")
-
-    def freeze_layers(self, count: int) -> None:
-        """Stops training the first `count` layers and all that lies below them.
-
-        Raises:
-            InputError: there are fewer layers.
-        """
-        if not 0 <= count <= self.depth:
-            raise InputError(f"can't freeze {count} layers: the encoder has {self.depth}")
-        if count:
-            for part in self.parts_up_to(count):
-                part.requires_grad_(False)
-
-    def parts_up_to(self, count: int) -> list[nn.Module | nn.Parameter]:
-        """All that lies below the output of the layer `count`, counted from 1."""
+    def rungs(self) -> list[Rung]:
+        """What the encoder is made of, from the waveform up; together they have all parameters of the backbone."""
         raise NotImplementedError
+
+    def rungs_of(self, kind: str = "none", layers: int = 0) -> int:
+        """How many of the lowest rungs are to be frozen.
+
+        Args:
+            kind: "none"; "cnn": what makes features of the waveform; "cnn+projection": and what maps them to the
+                transformer's size; "backbone": all.
+            layers: so many transformer layers, and all that lies below them.
+
+        Raises:
+            InputError: another kind, or parts that this encoder does not have.
+        """
+        names = [rung.name for rung in self.rungs()]
+        count = lookup(FREEZES, kind, "kind of freezing")
+        if count and len(names) == 1:
+            network = type(self.backbone).__name__
+            raise InputError(f"this encoder ({network}) has no feature encoder to freeze; freeze backbone, or none")
+        if not 0 <= layers <= self.depth:
+            raise InputError(f"can't freeze {layers} layers: the encoder has {self.depth}")
+        below = names.index(layer_name(layers)) + 1 if layers else 0
+        return len(names) if count is None else max(count, below)
+
+    def freeze(self, count: int) -> None:
+        """Freezes the lowest `count` rungs; what an earlier call froze above them is trained again.
+
+        What was not trained before the call that froze it (such as all that peft stops) stays as it is.
+        """
+        below = {id(p) for rung in self.rungs()[:count] for p in rung.parameters()}
+        for name, parameter in self.backbone.named_parameters():
+            if id(parameter) in below and parameter.requires_grad:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+                self._stopped.add(name)
+            elif id(parameter) not in below and name in self._stopped:
+                parameter.requires_grad_(True)
+                self._stopped.remove(name)
+        self.frozen_rungs = count
+        self.train(self.training)
 
     def frame_centre(self, frame: int) -> float:
         """The centre of a frame's receptive field, in samples from the start of the waveform."""
@@ -112,6 +165,11 @@ class Encoder(nn.Module):
                 f"waveform {row} of the batch has {samples} samples: the encoder needs at "
                 f"least {self.min_samples} (one receptive field); leave it out or give a longer one"
             )
+
+
+def layer_name(number: int) -> str:
+    """The name of the rung of a transformer's layer, counted from 1."""
+    return f"layer {number}"
 
 
 def _check_tensors(input_values: Tensor, attention_mask: Tensor | None) -> None:

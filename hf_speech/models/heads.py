@@ -127,8 +127,7 @@ class MLPHead(Head):
     def __init__(self, input_size: int, num_labels: int, *, size: int = 256, dropout: float = 0.1) -> None:
         super().__init__(input_size, num_labels)
         _check_size(size, "head 'mlp' or 'batchnorm': size")
-        if not 0 <= dropout < 1:
-            raise InputError(f"head 'mlp' or 'batchnorm': dropout is {dropout!r}; give a number from 0 to below 1")
+        _check_dropout(dropout, "head 'mlp' or 'batchnorm'")
         self.hidden = nn.Linear(input_size, size)
         self.activation = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
@@ -179,6 +178,7 @@ class CosineHead(Head):
         sub_centers: centres a class.
         affine: whether an affine map stands before the cosines, as in double multi-head attention (India et al.,
             2007.13199, section 3); the embedding is what goes into it.
+        dropout: probability, of the vector.
 
     Shape:
         (B, input_size) -> (B, num_labels), from -scale to scale
@@ -187,14 +187,23 @@ class CosineHead(Head):
     problem_types = (SINGLE_LABEL,)
 
     def __init__(
-        self, input_size: int, num_labels: int, *, scale: float = 30.0, sub_centers: int = 1, affine: bool = False
+        self,
+        input_size: int,
+        num_labels: int,
+        *,
+        scale: float = 30.0,
+        sub_centers: int = 1,
+        affine: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(input_size, num_labels)
+        _check_dropout(dropout, "head 'cosine'")
         _check_size(sub_centers, "head 'cosine': sub_centers")
         if not scale > 0:
             raise InputError(f"head 'cosine': scale is {scale}; give a number above 0")
         self.scale = float(scale)
         self.sub_centers = sub_centers
+        self.dropout = nn.Dropout(dropout)
         self.affine = nn.Linear(input_size, input_size) if affine else None
         self.weight = nn.Parameter(torch.empty(num_labels * sub_centers, input_size))  # a class's centres in a row
         self.reset_parameters()
@@ -205,6 +214,7 @@ class CosineHead(Head):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """See the class."""
+        vectors = self.dropout(vectors)
         if self.affine is not None:
             vectors = self.affine(vectors)
         with torch.autocast(device_type=vectors.device.type, enabled=False):
@@ -322,6 +332,11 @@ def bin_values(bins: tuple[float, float, float], count: int, device: torch.devic
 def expectation(scores: Tensor, bins: tuple[float, float, float]) -> Tensor:
     """The mean of the distribution over bins whose logits are the scores: (B, values) -> (B,) float32."""
     return (scores.float().softmax(-1) * bin_values(bins, scores.shape[-1], scores.device)).sum(-1)
+
+
+def _check_dropout(dropout: float, where: str) -> None:
+    if not 0 <= dropout < 1:
+        raise InputError(f"{where}: dropout is {dropout!r}; give a number from 0 to below 1")
 
 
 def _check_size(value: int, what: str) -> None:

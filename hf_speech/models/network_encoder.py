@@ -4,9 +4,10 @@ from torch import Tensor
 
 from .configuration import HfSpeechConfig
 from .ecapa import EcapaTDNN
-from .encoder import Encoder, EncoderOutput, frame_mask_of
+from .encoder import Encoder, EncoderOutput, Rung, frame_mask_of
 from .frontends import FRONTENDS
-from .registry import InputError, build
+from .registry import InputError, build, with_options
+from .spec_augment import SpecAugment
 from .tdnn import XVectorTDNN
 from .vgg import VGG, ResidualVGG
 from .wav2vec import Wav2Vec
@@ -26,15 +27,23 @@ class NetworkEncoder(Encoder):
     def __init__(self, config: HfSpeechConfig) -> None:
         super().__init__()
         own, what = config.backbone_config, "backbone"
+        self.spec_augment: SpecAugment | None = None
         if hasattr(own, "frontend"):  # not its class: code from the Hub may come in two copies
             self.frontend = build(FRONTENDS, own.frontend, "frontend", own.frontend_config, config.sampling_rate)
             self.backbone = build(NETWORKS, own.model_type, what, own.network_config, self.frontend.output_size)
             self.min_samples, self.hop = self.frontend.min_samples, self.frontend.hop * self.backbone.stride
+            options = getattr(own, "spec_augment", None)  # configurations of older files have none
+            if options is not None:
+                self.spec_augment = with_options(SpecAugment, options, "spec_augment")(self.frontend.output_size)
         else:
             self.frontend = None
             self.backbone = build(NETWORKS, own.model_type, what, own.network_config)
             self.min_samples, self.hop = self.backbone.min_samples, self.backbone.hop
         self.output_size = self.backbone.output_size
+
+    def rungs(self) -> list[Rung]:
+        """See the base class: there is one. The masks on what it takes rest with it."""
+        return [Rung("network", [self.backbone, *([] if self.spec_augment is None else [self.spec_augment])])]
 
     def frame_centre(self, frame: int) -> float:
         """See the base class."""
@@ -68,5 +77,7 @@ class NetworkEncoder(Encoder):
             frames, counts = self.backbone(input_values.to(dtype), lengths)
             return EncoderOutput(frames, frame_mask_of(frames, counts))
         features, counts = self.frontend(input_values, lengths)
+        if self.spec_augment is not None:
+            features = self.spec_augment(features, counts)
         frames = self.backbone(features.to(dtype), counts)
         return EncoderOutput(frames, frame_mask_of(frames, None if counts is None else self.backbone.count(counts)))

@@ -134,22 +134,33 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
             raise InputError(f"gradient_checkpointing: {model_type} is small and has none; leave it out")
         super().activation_checkpointing_enable(*arguments, **settings)
 
-    def freeze_feature_encoder(self) -> None:
-        """Stops training the convolutions that make features of the waveform."""
-        self.encoder.freeze_features()
+    def freeze(self, kind: str = "none", layers: int = 0) -> None:
+        """Stops training the lower parts of the encoder, beside what is frozen already.
 
-    def freeze_encoder_layers(self, count: int) -> None:
-        """Stops training the first `count` transformer layers and all that lies below them.
+        What is frozen gets no gradient, and stays in evaluation mode while the model trains: no dropout, fixed
+        statistics of batch norms.
+
+        Args:
+            kind: "none", "cnn", "cnn+projection" (the feature projection too) or "backbone", the whole encoder.
+            layers: so many transformer layers, and all that lies below them.
 
         Raises:
-            InputError: there are fewer layers.
+            InputError: another kind, or the encoder has no such parts.
         """
-        self.encoder.freeze_layers(count)
+        encoder = self.encoder
+        encoder.freeze(max(encoder.frozen_rungs, encoder.rungs_of(kind, layers)))
+
+    def freeze_feature_encoder(self) -> None:
+        """Stops training the convolutions that make features of the waveform, as transformers' method does."""
+        self.freeze("cnn")
+
+    def freeze_encoder_layers(self, count: int) -> None:
+        """Stops training the first `count` transformer layers and all that lies below them."""
+        self.freeze(layers=count)
 
     def freeze_backbone(self) -> None:
-        """Stops training the whole encoder; it stays in evaluation mode from now on."""
-        self.encoder.backbone.requires_grad_(False)
-        self.encoder.train(self.training)
+        """Stops training the whole encoder."""
+        self.freeze("backbone")
 
     @classmethod
     def from_backbone(

@@ -8,8 +8,9 @@ from transformers import AutoModel, PretrainedConfig
 from transformers import initialization as init
 
 from .configuration import HfSpeechConfig
-from .encoder import Encoder, EncoderOutput, WeightedSum, frame_mask_of, naming
+from .encoder import Encoder, EncoderOutput, Rung, WeightedSum, frame_mask_of, layer_name, naming
 from .frames import conv_frames, hop, receptive_field
+from .layerdrop import let_skip
 from .padding import (
     MaskedConformerLayer,
     MaskedFeatureEncoder,
@@ -63,6 +64,8 @@ class SSLEncoder(Encoder):
         self._make_exact(built)
         if hasattr(self.backbone, "masked_spec_embed") and built.mask_time_prob == 0:
             self.backbone.masked_spec_embed.requires_grad_(False)  # made for feature masks, which don't use it
+        # Of WavLM's layers the first makes the position bias of all.
+        let_skip(self.backbone.encoder.layers, config.layerdrop, first=1 if built.model_type == "wavlm" else 0)
         if built.model_type == "wavlm" and config._attn_implementation != "eager":
             use_sdpa(self.backbone)
         # Where the encoder's own norm stands: behind the layers, or ("post-norm") before them.
@@ -169,19 +172,21 @@ class SSLEncoder(Encoder):
         pad = (0, max(missing, 0))
         return nn.functional.pad(input_values, pad), nn.functional.pad(attention_mask, pad)
 
-    def freeze_features(self) -> None:
-        """Stops training the convolutions."""
-        self.backbone.feature_extractor.requires_grad_(False)
+    def rungs(self) -> list[Rung]:
+        """See the base class: features, their projection, what else stands before the layers, layers, final norm."""
+        encoder = self.backbone.encoder
+        layers = [Rung(layer_name(i), [layer]) for i, layer in enumerate(encoder.layers, start=1)]
+        norm = [encoder.layer_norm] if hasattr(encoder, "layer_norm") else []
+        before = [encoder.dropout] if self.norm_is_last else [encoder.dropout, *norm]
+        for owner, name in ((encoder, "pos_conv_embed"), (self.backbone, "masked_spec_embed")):
+            if hasattr(owner, name):
+                before.append(getattr(owner, name))
+        return [*self._feature_rungs(), Rung("input", before), *layers, Rung("top", norm if self.norm_is_last else [])]
 
-    def parts_up_to(self, count: int) -> list[nn.Module | nn.Parameter]:
-        """See the base class."""
+    def _feature_rungs(self) -> list[Rung]:
+        """What lies below the transformer: the rungs "cnn" and "projection"."""
         backbone = self.backbone
-        below = [backbone.feature_extractor, backbone.feature_projection, backbone.encoder.pos_conv_embed]
-        if not self.norm_is_last:
-            below.append(backbone.encoder.layer_norm)
-        if hasattr(backbone, "masked_spec_embed"):
-            below.append(backbone.masked_spec_embed)
-        return [*below, *backbone.encoder.layers[:count]]
+        return [Rung("cnn", [backbone.feature_extractor]), Rung("projection", [backbone.feature_projection])]
 
     def frame_centre(self, frame: int) -> float:
         """See the base class; a class token, the first frame, stands at 0."""

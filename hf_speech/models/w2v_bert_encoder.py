@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from .encoder import Rung
 from .frontends import FRONTENDS
 from .masking import length_mask
 from .ssl_encoder import SSLEncoder
@@ -31,13 +32,6 @@ class W2VBertEncoder(SSLEncoder):
             features, counts = nn.functional.pad(features, (0, 0, 1, 0)), counts + 1
         return features, length_mask(counts, features.shape[1]).to(torch.long), counts
 
-    def freeze_features(self) -> None:
-        """Stops training the projection of the filter banks: the features themselves have nothing to train."""
-        self.backbone.feature_projection.requires_grad_(False)
-
-    def parts_up_to(self, count: int) -> list[nn.Module | nn.Parameter]:
-        """See the base class."""
-        below = [self.backbone.feature_projection]
-        if hasattr(self.backbone, "masked_spec_embed"):
-            below.append(self.backbone.masked_spec_embed)
-        return [*below, *self.backbone.encoder.layers[:count]]
+    def _feature_rungs(self) -> list[Rung]:
+        # The filter banks have nothing to train: their projection is what makes features of the waveform.
+        return [Rung("cnn", [self.backbone.feature_projection]), Rung("projection", [])]

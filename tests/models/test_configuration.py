@@ -178,9 +178,10 @@ def test_values_survive_the_disk(tmp_path: Path) -> None:
 
 def test_layerdrop_is_ours_not_the_checkpoint_s() -> None:
     stock = tiny_backbone_config("wav2vec2", layerdrop=0.3)
-    assert HfSpeechModel(HfSpeechConfig(backbone_config=stock)).encoder.backbone.config.layerdrop == 0
-    given = HfSpeechModel(HfSpeechConfig(backbone_config=stock, layerdrop=0.2))
-    assert given.encoder.backbone.config.layerdrop == 0.2
+    for settings, expected in (({}, [0, 0]), ({"layerdrop": 0.2}, [0.2, 0.2])):
+        backbone: Any = HfSpeechModel(HfSpeechConfig(backbone_config=stock, **settings)).encoder.backbone
+        assert [getattr(layer, "layerdrop", 0) for layer in backbone.encoder.layers] == expected
+        assert backbone.config.layerdrop == 0  # transformers' own, in the loop over the layers
     assert stock.layerdrop == 0.3  # what was given is not changed
 
 
