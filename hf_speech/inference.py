@@ -21,10 +21,10 @@ from transformers import (
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
-from .data.augment import speeds_in_names
 from .data.checks import MIN_SAMPLES, check_rows
 from .data.collator import SpeechCollator, chunk_rows
 from .data.readers import audio_files
+from .data.speeds import speeds_in_names
 from .errors import InputError, one_line
 from .models.embedding import evaluating
 from .models.frames import length_batches

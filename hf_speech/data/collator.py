@@ -4,27 +4,42 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import SAMPLE_RATE, audio_info, read_audio
 from ..errors import InputError, list_some, lookup
-from .augment import Augmentation, source_samples, speed_class
+from .augment import DRAWN, Augmentation, augmented, collate_drawn
 from .checks import MIN_SAMPLES
 from .problems import ON_BAD
 from .schema import channel_of, file_name, require_column
+from .speeds import change_speed, source_samples, speed_class
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchOrigin:
+    """Where a batch is from: the file of each row; how many samples are real, and how many there are with padding."""
+
+    files: tuple[str, ...]
+    real_samples: int
+    padded_samples: int
 
 
 class SpeechCollator:
     """Makes a padded batch from rows, in the data loader's workers; only what the batch needs is decoded.
 
-    A random crop draws from torch's global generator, which a data loader seeds anew for each worker and epoch.
+    All that is random about a row comes from one generator, in this order: the speed (with an augmentation), the place
+    of the crop (where it is shorter than the row), then the effects (`Augmentation.draw`). A row with a `draw`, whole
+    numbers from 0 up such as (seed, epoch, index, turn), is seeded by it, so it comes out the same whoever else is in
+    the batch and whichever worker makes it; but for babble of the other rows. A row without is seeded from torch's
+    global generator, which a data loader seeds anew for each worker and epoch.
 
     Args:
         feature_extractor: a `Wav2Vec2FeatureExtractor`: its rate, its padding, its normalisation over real samples.
@@ -32,18 +47,21 @@ class SpeechCollator:
         channel: which channel (from 0), or "mean" of all; the column `channel` of a row stands above it.
         min_samples: the shortest clip in samples at the extractor's rate; by default one receptive field.
         on_bad: "raise" at a clip that can't be decoded, or "skip" it with a warning that names it.
-        augmentation: what is done to every clip; None: nothing. It draws as the crops do.
+        augmentation: what is done to every clip; None: nothing.
         num_speakers: of a classifier of speakers, where each speed of the augmentation makes new ones: the label is
-            then that of `augment.speed_class`. A clip that a speed would make too short keeps its own, and its label.
+            then that of `speeds.speed_class`. A clip that a speed would make too short keeps its own, and its label.
             None: the speed leaves the label as it is.
+        augment_later: True: of the augmentation, only the speed is changed here; the batch carries what was drawn
+            beside as yet unnormalised waveforms, and `augment.augmented` makes of it what goes into the model.
+        with_origin: True: the batch has a `BatchOrigin` under "origin", to be taken out before the model sees it.
 
     Attributes:
         skipped: file name -> reason, of the clips that this process has left out.
 
     Shape:
-        rows [{audio, start?, end?, channel?, length?, duration?, labels?}] -> input_values (B, T) float32,
+        rows [{audio, start?, end?, channel?, length?, duration?, labels?, draw?}] -> input_values (B, T) float32,
         attention_mask (B, T) int64, 1 at real samples, labels (B,) int64 or float32, or (B, C) float32 where a row has
-        a list; a table of such where a row has a table
+        a list; a table of such where a row has a table; with augment_later augmentation, see `augment.collate_drawn`
 
     Raises:
         InputError: a clip that is broken or too short, by file name; labels in some rows only; no clip left.
@@ -59,6 +77,8 @@ class SpeechCollator:
         on_bad: str = "raise",
         augmentation: Augmentation | None = None,
         num_speakers: int | None = None,
+        augment_later: bool = False,
+        with_origin: bool = False,
     ) -> None:
         self.feature_extractor = feature_extractor
         self.crop_seconds = crop_seconds
@@ -67,31 +87,48 @@ class SpeechCollator:
         self.refuse = lookup(ON_BAD, on_bad, "answer to bad audio")
         self.skipped: dict[str, str] = {}
         self.augmentation, self.num_speakers = augmentation, num_speakers
+        self.augment_later, self.with_origin = augment_later, with_origin
         self.sample_rate = int(feature_extractor.sampling_rate)
         if crop_seconds is not None and round(crop_seconds * self.sample_rate) < min_samples:
             raise InputError(f"crop_seconds {crop_seconds:g} is under {min_samples} samples; give a longer crop")
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """See the class."""
-        waveforms, kept, speeds = [], [], []
-        rng = _generator() if self.augmentation else None
+        clips = self._read(rows)
+        if not clips:
+            raise InputError(f"no clip of a batch can be used: {list_some([file_name(row['audio']) for row in rows])}")
+        if self.augmentation is not None:
+            batch = self._drawn(clips, self.augmentation)
+            batch = batch if self.augment_later else augmented(batch)
+        else:
+            batch = self._extracted([clip.waveform for clip in clips])
+        if self.with_origin:
+            files, mask = tuple(file_name(clip.row["audio"]) for clip in clips), batch["attention_mask"]
+            batch["origin"] = BatchOrigin(files, int(mask.sum()), mask.numel())
+        labels = _labels([self._of_speed(clip.row, clip.speed) for clip in clips])
+        return batch if labels is None else {**batch, "labels": labels}
+
+    def _read(self, rows: Sequence[Mapping[str, Any]]) -> "list[_Clip]":
+        """What can be used of the rows."""
+        clips = []
         for row in rows:
+            # Where nothing is random, torch's global generator is left as it is.
+            rng = None if self.augmentation is None and self.crop_seconds is None else _generator(row)
             speed = self.augmentation.draw_speed(rng) if self.augmentation and rng else 1.0
             try:
-                waveforms.append(self.waveform(row, speed))
-                kept.append(row)
-                speeds.append(self._in_force(waveforms[-1], speed))
+                waveform = self.waveform(row, speed, rng)
             except InputError as error:
                 if self.refuse:
                     raise
                 if file_name(row["audio"]) not in self.skipped:
                     logger.warning("left out: %s", error)
                 self.skipped[file_name(row["audio"])] = str(error)
-        if not kept:
-            raise InputError(f"no clip of a batch can be used: {list_some([file_name(row['audio']) for row in rows])}")
-        if self.augmentation and rng:
-            waveforms = self._augmented(waveforms, speeds, rng)
-            kept = [self._of_speed(row, speed) for row, speed in zip(kept, speeds, strict=True)]
+            else:
+                clips.append(_Clip(row, waveform, self._in_force(waveform, speed), rng))
+        return clips
+
+    def _extracted(self, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
+        """The batch as the feature extractor makes it."""
         features = self.feature_extractor(
             waveforms,
             sampling_rate=self.sample_rate,
@@ -99,18 +136,21 @@ class SpeechCollator:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        batch = {"input_values": features["input_values"].float(), "attention_mask": features["attention_mask"].long()}
-        labels = _labels(kept)
-        return batch if labels is None else {**batch, "labels": labels}
+        return {"input_values": features["input_values"].float(), "attention_mask": features["attention_mask"].long()}
 
-    def _augmented(self, waveforms: Sequence[np.ndarray], speeds: Sequence[float], rng: Any) -> list[np.ndarray]:
-        """The waveforms as they came, each made different, with babble of the others; a crop has its length again."""
+    def _drawn(self, clips: "Sequence[_Clip]", augmentation: Augmentation) -> dict[str, Any]:
+        """The batch at its speeds, not normalised, with what was drawn for it; a crop has its length again."""
         samples = None if self.crop_seconds is None else round(self.crop_seconds * self.sample_rate)
-        made = []
-        for i, (waveform, speed) in enumerate(zip(waveforms, speeds, strict=True)):
+        waveforms = [change_speed(clip.waveform, clip.speed)[:samples] for clip in clips]
+        drawn = []
+        for i, (clip, waveform) in enumerate(zip(clips, waveforms, strict=True)):
             others = [other for k, other in enumerate(waveforms) if k != i]
-            made.append(self.augmentation(waveform, rng, others, speed, samples) if self.augmentation else waveform)
-        return made
+            drawn.append(augmentation.draw(len(waveform), cast(np.random.Generator, clip.rng), others))
+        values = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        mask = (torch.arange(values.shape[1]) < lengths[:, None]).long()
+        tables = collate_drawn(drawn, normalize=self.feature_extractor.do_normalize)
+        return {"input_values": values, "attention_mask": mask, DRAWN: tables}
 
     def _in_force(self, waveform: np.ndarray, speed: float) -> float:
         """The speed that was drawn; 1 where it would leave too few samples of a short clip."""
@@ -122,17 +162,18 @@ class SpeechCollator:
         label = speed_class(row["labels"], speed, self.num_speakers, self.augmentation.speeds)
         return {**row, "labels": label}
 
-    def waveform(self, row: Mapping[str, Any], speed: float = 1.0) -> Any:
+    def waveform(self, row: Mapping[str, Any], speed: float = 1.0, rng: np.random.Generator | None = None) -> Any:
         """The samples of one row: (samples,) float32 at the extractor's rate, cropped.
 
         Args:
             row: with `audio`.
             speed: at which it will be played: of a faster one a longer crop is read.
+            rng: of the place of the crop; None: see the class.
 
         Raises:
             InputError: broken, or under `min_samples`, by file name.
         """
-        start, duration = self._crop(row, speed)
+        start, duration = self._crop(row, speed, rng)
         channel: Any = channel_of(row, self.channel)
         samples = read_audio(
             row["audio"], sample_rate=self.sample_rate, start=start, duration=duration, channel=channel
@@ -142,7 +183,9 @@ class SpeechCollator:
             raise InputError(f"{file_name(row['audio'])}: {what}; leave it out")
         return samples
 
-    def _crop(self, row: Mapping[str, Any], speed: float) -> tuple[float, float | None]:
+    def _crop(
+        self, row: Mapping[str, Any], speed: float, rng: np.random.Generator | None
+    ) -> tuple[float, float | None]:
         """Where to read, in seconds: start, and duration or None for all that follows."""
         start, end = row.get("start") or 0.0, row.get("end")
         duration = None if end is None else end - start
@@ -154,7 +197,7 @@ class SpeechCollator:
         wanted = source_samples(round(self.crop_seconds * self.sample_rate), speed)
         if available <= wanted:
             return start, duration
-        offset = int(torch.randint(0, available - wanted + 1, ()))
+        offset = int((rng or _generator(row)).integers(available - wanted + 1))
         return start + offset / self.sample_rate, wanted / self.sample_rate
 
     def _samples_of(self, row: Mapping[str, Any], start: float, duration: float | None) -> int:
@@ -168,8 +211,20 @@ class SpeechCollator:
         return round(duration * self.sample_rate)
 
 
-def _generator() -> np.random.Generator:
-    """A generator seeded by torch's global one, as a data loader's worker has it."""
+@dataclass(frozen=True)
+class _Clip:
+    """A row that was read: its samples, the speed that it gets, and the generator of what is yet to be drawn."""
+
+    row: Mapping[str, Any]
+    waveform: np.ndarray
+    speed: float
+    rng: np.random.Generator | None
+
+
+def _generator(row: Mapping[str, Any]) -> np.random.Generator:
+    """Seeded by the row's `draw`; without one by torch's global generator, as a data loader's worker has it."""
+    if row.get("draw") is not None:
+        return np.random.default_rng([int(number) for number in row["draw"]])
     return np.random.default_rng(int(torch.randint(0, 2**62, ())))
 
 
