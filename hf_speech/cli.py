@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import EXIT_FAULT, EXIT_INPUT, EXIT_OK, InputError
+from .errors import EXIT_FAULT, EXIT_INPUT, EXIT_OK, EXIT_STOPPED, InputError, StoppedError
 
 DESCRIPTION = """\
 Speech classifiers: who speaks, emotion, age. Train, measure, use.
@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error).rpartition("InputError: ")[2]
         print(f"hf-speech {options.command}: {' '.join(message.split())}", file=sys.stderr)
         return EXIT_INPUT
+    except StoppedError as stopped:
+        print(f"hf-speech {options.command}: {stopped}; the same command goes on from there", file=sys.stderr)
+        return EXIT_STOPPED
     except KeyboardInterrupt:
         print(f"hf-speech {options.command}: interrupted", file=sys.stderr)
         return 130
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 # Commands that take the fields of a run as flags -> the flags they have besides.
 _FIELD_COMMANDS = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
-    "train": {"--fields"},
+    "train": {"--fields", "--plot-schedule"},
+    "augment": {"--output-dir", "--recipe", "--count", "--seed"},
     "evaluate": {"--split", "--output-dir", "--overwrite"},
     "prepare": {
         "--data-dir",
@@ -76,8 +80,8 @@ def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
     if own is None:
         return words, []
     switches = set()
-    if words[0] != "prepare":
-        from .training.arguments import boolean_fields
+    if words[0] not in ("prepare", "augment"):
+        from .training.config import boolean_fields
 
         switches = boolean_fields()
     kept, fields = words[:1], []
@@ -121,13 +125,22 @@ def _parser() -> argparse.ArgumentParser:
     train = _command(commands, "train", _train, "train a model as a YAML file says",
                      "hf-speech train train.yaml --output-dir runs/emotion\n"
                      "hf-speech train train.yaml --output-dir runs/slow --learning-rate 1e-4 --layer 9\n"
+                     "hf-speech train wav2vec2-iemocap-vft --data-dir prepared/ --output-dir runs/vft\n"
                      "hf-speech train train.yaml --dataset user/data --target emotion "
                      "--backbone facebook/wav2vec2-base\n"
                      "hf-speech train --backbone ecapa-512 --dataset voices/ --target speaker_id --crop-seconds 2 "
                      "--output-dir runs/ecapa\n"
                      "hf-speech train train.yaml --tasks '{emotion: {head: mlp}, age: {loss: ccc, weight: 0.5}}'"
                      )  # fmt: skip
-    train.add_argument("config", metavar="CONFIG.yaml", nargs="?", help="fields of the run; flags stand above them")
+    train.add_argument(
+        "config",
+        metavar="CONFIG.yaml",
+        nargs="?",
+        help="fields of the run, or the name of a recipe; flags stand above them",
+    )
+    train.add_argument(
+        "--plot-schedule", action="store_true", help="draw the learning rate into schedule.png, and stop"
+    )
     train.add_argument(
         "--fields", action="store_true", help="list all fields, and all parts of models with their options"
     )
@@ -151,6 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
     predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
+
+    augment = _command(commands, "augment", _augment, "write what an augmentation does to a recording, to listen to",
+                       "hf-speech augment speech.wav --output-dir listen              one file of each kind\n"
+                       "hf-speech augment speech.wav --output-dir listen --noise.probability 1 --noise.snr '[5, 5]'\n"
+                       "hf-speech augment speech.wav --output-dir listen --recipe train.yaml --count 10")  # fmt: skip
+    augment.add_argument("file", metavar="FILE", help="a recording")
+    augment.add_argument("--output-dir", required=True, help="folder of the wav files")
+    augment.add_argument("--recipe", help="a YAML file or a recipe, whose field augment is shown; flags stand above it")
+    augment.add_argument("--count", type=int, default=1, help="draws, or of each kind so many (%(default)s)")
+    augment.add_argument("--seed", type=int, default=0, help="of the draws (%(default)s)")
 
     card = _command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
     card.add_argument("folder", metavar="DIR", help="a model's folder")
@@ -193,6 +216,8 @@ def _command(
     note = ""
     if name == "prepare":
         note = "\nEach corpus has options of its own: `hf-speech prepare CORPUS --fields` lists them."
+    elif name == "augment":
+        note = "\nEvery field of `augment` is a flag: `hf-speech train --fields` lists them."
     elif name in _FIELD_COMMANDS:
         note = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
     command = commands.add_parser(
@@ -265,6 +290,11 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
     from .training.run import leave_process_group, summary, train
 
     config = read_config(options.config, parse_flags(fields))
+    if options.plot_schedule:
+        from .training.preview import plot_learning
+
+        print(plot_learning(config, Path(config.run.output_dir or ".")))
+        return EXIT_OK
     try:
         results = train(config)
     finally:
@@ -301,6 +331,25 @@ def _predict(options: argparse.Namespace, fields: list[str]) -> int:
     width = max(len(row["file"]) for row in predictions)
     for row in predictions:
         print(f"{row['file']:{width}}  {in_words(row)}")
+    return EXIT_OK
+
+
+def _augment(options: argparse.Namespace, fields: list[str]) -> int:
+    from .data.augment import augmentation
+    from .data.listening import write_examples
+    from .fields import lay, parse_flags
+
+    table: dict[str, Any] = {}
+    if options.recipe is not None:
+        from .training.arguments import read_config
+
+        table = dict(read_config(options.recipe).batches.augment)
+        table.pop("speed_classes", None)
+    for name, value in parse_flags(fields).items():
+        lay(table, name, value)
+    settings = augmentation(table)
+    for example in write_examples(options.file, options.output_dir, settings, options.count, options.seed):
+        print(f"{example.path}: {example.told}")
     return EXIT_OK
 
 

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 
 from .models.registry import InputError, lookup, one_line, unknown_name
 
-__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_OK", "InputError", "list_some", "lookup", "one_line", "unknown_name"]
+__all__ = ["EXIT_FAULT", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "InputError", "StoppedError"]
+__all__ += ["list_some", "lookup", "one_line", "unknown_name"]
 
 EXIT_OK = 0
 EXIT_FAULT = 1  # a fault of ours: the traceback is shown
 EXIT_INPUT = 2  # the input is at fault: one line on stderr, no traceback
+EXIT_STOPPED = 143  # ended by SIGTERM, as shells and schedulers count it (128 + 15); what was done is saved
+
+
+class StoppedError(Exception):
+    """A run was told to end, and has saved; the message says where."""
 
 
 def list_some(items: Sequence[object], limit: int = 20) -> str:

@@ -34,6 +34,19 @@ def parse_flags(words: Sequence[str]) -> dict[str, Any]:
     return table
 
 
+def lay(values: dict[str, Any], name: str, value: Any) -> None:
+    """Puts a flag's value in its place: `a.b.c` into the table b of the table a; no table that was there is changed."""
+    *path, last = name.split(".")
+    table = values
+    for i, part in enumerate(path):
+        inner = table.get(part) or {}
+        if not isinstance(inner, dict):
+            raise InputError(f"flags: {name}: {'.'.join(path[: i + 1])} is {inner!r}, which has no fields of its own")
+        table[part] = dict(inner)
+        table = table[part]
+    table[last] = value
+
+
 def _read_value(name: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)

@@ -190,7 +190,7 @@ def test_evaluations_are_not_replaced_unasked(
         (("--layer", 13), ("layer 13 does not exist", "1 to 2")),
         (("--layer", "weighted_sum", "--layerdrop", 0.1), ("layerdrop must be 0",)),
         (("--loss", "hinge"), ("unknown loss 'hinge'", "cross_entropy, focal, ", "l1, ", "mse")),
-        (("--freeze", "all"), ("freeze: unknown value 'all'", "backbone, cnn, none")),
+        (("--freeze", "all"), ("freeze: unknown value 'all'", "backbone, cnn, cnn+projection, none")),
         (("--freeze-layers", 3), ("can't freeze 3 layers", "has 2")),
         (("--class-weights", "even"), ("unknown class_weights 'even'", "balanced", "a factor a class")),
         (("--class-weights", "[1, 2, 3]"), ("3 values for 2 labels",)),
@@ -201,7 +201,16 @@ def test_evaluations_are_not_replaced_unasked(
         (("--num-train-epochs", 0), ("num_train_epochs is 0", "above 0")),
         (("--per-device-train-batch-size", 0), ("per_device_train_batch_size is 0", "above 0")),
         (("--max-steps", 1.5), ("max_steps: 1.5 is not of the kind int",)),
-        (("--lr-scheduler-type", "steep"), ("steep is not a valid SchedulerType", "'cosine'")),
+        (("--lr-scheduler-type", "linear"), ("lr_scheduler_type has no part here; give schedule",)),
+        (("--schedule", "steep"), ("unknown schedule 'steep'", "cosine, exponential")),
+        (("--schedule", "linear", "--schedule-config.warmup_steps", 5), ("warmup_steps 5 is 5 steps", "the run has 1")),
+        (("--schedule", "plateau"), ("schedule 'plateau' needs validation rows", "--validation")),
+        (("--freeze-steps", 8), ("freeze_steps", "8")),
+        (("--regularization", "all"), ("unknown regularization 'all'", "default, dropout")),
+        (("--batch-seconds", 0.3), ("s: over batch_seconds 0.3", "crop_seconds")),
+        (("--balance", "mood"), ("unknown column to balance 'mood'", "speaker_id")),
+        (("--augment.noise.folder", "/nowhere", "--augment.noise.probability", 1), ("/nowhere",)),
+        (("--dataset", "voxceleb/tiny_few"), ("neither --data-dir nor $HF_SPEECH_DATA", "prepare voxceleb")),
         (("--report-to", "nobody"), ("training arguments: ", "nobody")),
         (("--crop-seconds", 0.01), ("crop_seconds 0.01 is under 400 samples",)),
         (("--name",), ("name: True is no text", "give a value")),
@@ -216,9 +225,12 @@ def test_evaluations_are_not_replaced_unasked(
         (("--early-stopping-patience", 1), ("early_stopping_patience needs validation rows", "--validation")),
         (("--streaming", "true", "--labels", "a,b", "--max-steps", -1), ("no end", "--max-steps")),
         (("--streaming", "true"), ("which classes of 'label'", "--labels")),
-        (("--head", "batchnorm", "--per-device-train-batch-size", 1), ("batch of one", "larger batch", "'mlp'")),
-        (("--resume-from-checkpoint", "true"), ("no whole checkpoint in", "leave it out")),
-        (("--resume-from-checkpoint", "/nowhere"), ("no whole checkpoint in /nowhere", "leave it out")),
+        (
+            ("--head", "batchnorm", "--per-device-train-batch-size", 1),
+            ("batch_size 1 is under 2, which a batch norm needs",),
+        ),
+        (("--resume-from-checkpoint", "true"), ("there is no checkpoint in", "leave it out")),
+        (("--resume-from-checkpoint", "/nowhere"), ("/nowhere is no whole checkpoint: there is no such folder",)),
     ],
 )
 def test_fields(refuse: Refuse, flags: tuple[object, ...], said: tuple[str, ...]) -> None:
@@ -227,7 +239,7 @@ def test_fields(refuse: Refuse, flags: tuple[object, ...], said: tuple[str, ...]
 
 
 def test_a_learning_rate_that_blows_the_model_up(refuse: Refuse) -> None:
-    line = refuse(learning_rate=1e36, warmup_steps=0, max_steps=4, lr_scheduler_type="constant")
+    line = refuse(learning_rate=1e36, max_steps=4, schedule="constant")
     assert "training diverged: " in line and "smaller learning_rate" in line
 
 

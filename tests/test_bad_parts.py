@@ -97,8 +97,11 @@ def refuse(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             ("unknown frontend 'mel'", "kaldi-fbank, log-mel, mfcc"),
         ),
         ({**PRESET, "backbone_config": {"hidden_size": 8}}, ("'hidden_size'", "network_config")),
-        ({**PRESET, "per_device_train_batch_size": 1}, ("batch of one", "projection 'batchnorm+linear'")),
-        ({"projection": "linear+batchnorm", "per_device_train_batch_size": 1}, ("batch of one", "'linear+batchnorm'")),
+        ({**PRESET, "per_device_train_batch_size": 1}, ("batch_size 1 is under 2, which a batch norm needs",)),
+        (
+            {"projection": "linear+batchnorm", "per_device_train_batch_size": 1},
+            ("batch_size 1 is under 2, which a batch norm needs",),
+        ),
         ({"backbone": "ecapa-257", "backbone_config": None}, ("backbone ecapa-257: can't be loaded", *PRESETS)),
         ({"loss": "logit_adjusted", "streaming": True, "labels": ["low", "high"]}, ("needs class_counts",)),
     ],
@@ -114,13 +117,15 @@ SPEEDS = {"speeds": [0.9, 1.0, 1.1], "speed_classes": True}
 @pytest.mark.parametrize(
     ("augment", "target", "said"),
     [
-        ({"speds": [0.9]}, "label", ("unknown field of augment 'speds'", "did you mean 'speeds'", "noise_probability")),
+        ({"speds": [0.9]}, "label", ("unknown field of augment 'speds'", "did you mean 'speeds'", "mu_law")),
         ({"sample_rate": 8000}, "label", ("unknown field of augment 'sample_rate'",)),
-        ({"noise_probability": 2}, "label", ("augment: noise_probability 2: give a number from 0 to 1",)),
-        ({"noise_snr": [15, 0]}, "label", ("augment: noise_snr [15, 0]: give the lowest and the highest value",)),
+        ({"noise": {"probability": 2}}, "label", ("augment: noise.probability 2: give a number from 0 to 1",)),
+        ({"noise": {"snr": [15, 0]}}, "label", ("augment: noise.snr [15, 0]: give the lowest and the highest value",)),
         ({"speeds": 0.9}, "label", ("augment: speeds 0.9: give a list",)),
         ({"speeds": [3.0]}, "label", ("augment: speed 3.0: give a factor from 0.5 to 2",)),
-        ({"noise_colours": ["blue"]}, "label", ("unknown colour of noise 'blue'", "brown, pink, white")),
+        ({"noise": {"colours": ["blue"]}}, "label", ("unknown colour of noise 'blue'", "brown, pink, white")),
+        ({"noise": {"folder": "nowhere"}}, "label", ("augment: noise.folder nowhere: there is no such folder",)),
+        ({"noise": {"probabilty": 1}}, "label", ("unknown option of noise 'probabilty'", "did you mean 'probability'")),
         (SPEEDS, "label", ("augment: speed_classes needs speeds, and speaker_id as the target",)),
         ({"speed_classes": True}, "speaker_id", ("augment: speed_classes needs speeds",)),
         ({**SPEEDS, "speed_classes": "some"}, "speaker_id", ("augment: speed_classes is 'some'; give true or false",)),
@@ -138,13 +143,13 @@ def test_speeds_of_speakers_who_are_not_the_only_task(refuse: Refuse) -> None:
 
 
 def test_a_batch_that_is_left_with_one_row_is_no_surprise(corpus: Path, tmp_path: Path) -> None:
-    """Where a projection norms over the batch, a last batch of one is left out."""
+    """Where a projection norms over the batch, a last batch of one takes rows of the one before."""
     from .training.runs import read_results, train_tiny
 
     table = write_table(corpus.with_name("five.csv"), read_table(corpus)[:5])
     small = {"per_device_train_batch_size": 4, "num_train_epochs": 1, "projection": "linear+batchnorm"}
     folder = train_tiny(tmp_path / "model", table, projection_config={"size": 8}, **small)
-    assert read_results(folder)["run"]["steps"] == 1
+    assert read_results(folder)["run"]["steps"] == 2  # 3 rows and 2
 
 
 @pytest.mark.parametrize(

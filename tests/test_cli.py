@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from hf_speech import __version__
+from hf_speech.data.drawing import EFFECTS
 from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.presets import PRESETS
 from hf_speech.models.registry import options_of
@@ -75,7 +76,12 @@ def test_every_part_is_listed_with_its_words_and_options(capsys: pytest.CaptureF
                 assert _listed(yaml.safe_load(options)[option]) == _listed(default), (name, option)
     assert all(f"\n  {name:22}" in said[said.index("presets (--backbone") :] for name in PRESETS)
     assert all(name in said for name in BACKBONES)
-    assert "noise_probability: 0" in said and "speed_classes: false" in said
+    assert "speed_classes: false" in said
+    effects = said[said.index("\naugment (--augment") :]
+    for name, effect in EFFECTS.items():
+        words, options, *_ = effects[effects.index(f"\n  {name:22}") + 1 :].splitlines()
+        assert words == f"  {name:22}{str(effect.__doc__).strip().splitlines()[0]}"
+        assert yaml.safe_load(options).keys() == options_of(effect).keys() and "probability: 0" in options
 
 
 def _given(what: str) -> str:

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"models.registry"},
     "fields": {"errors"},
     "files": set(),
+    "shipped": {"errors"},
     "fingerprint": set(),
     "decoders": {"errors", "models.frames"},
     "audio": {"decoders", "errors", "files", "models.frames", "models.registry"},
@@ -29,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"audio", "errors", "files", "models"},
     "data": {"audio", "errors", "fingerprint", "models.frames", "models.registry"},
     "verification": {"data", "errors", "files", "metrics", "models"},
-    "corpora": {"audio", "data", "errors", "fields", "files"},
+    "corpora": {"audio", "data", "errors", "fields", "files", "shipped"},
     "results": {"errors", "files", "fingerprint"},
     "plots": {"errors", "files"},
     "doctor": {"decoders", "errors"},
@@ -47,6 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plots",
         "results",
         "samples",
+        "shipped",
+        "verification",
     },
 }
 SEE_THE_WHOLE = ("hub", "cli")

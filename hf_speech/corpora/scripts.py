@@ -8,22 +8,15 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import InputError, unknown_name
+from ..shipped import shipped_folder
 from .builder import CorpusBuilder
 
 _SCRIPTS = "hf_speech_scripts"
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def scripts_folder() -> Path:
-    """Where the scripts lie.
-
-    Raises:
-        InputError: the installation lacks them.
-    """
-    for folder in (_PACKAGE / "dataset_scripts", _PACKAGE.parent / "dataset_scripts"):
-        if folder.is_dir():
-            return folder
-    raise InputError(f"{_PACKAGE}: no dataset_scripts in this installation; install the package again")
+    """Where the scripts lie."""
+    return shipped_folder("dataset_scripts")
 
 
 def corpus_names() -> list[str]:

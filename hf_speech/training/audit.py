@@ -12,7 +12,7 @@ from datasets import Dataset
 from ..data.audit import COMPARED, NOUNS, in_words, overlaps, places, require_disjoint, texts
 from ..data.schema import near_miss, require_column
 from ..errors import InputError, one_line
-from .arguments import DataArguments
+from .config import DataArguments
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, Wav2V
 from transformers.utils import cached_file
 
 from ..audio import SAMPLE_RATE
-from ..data.augment import Augmentation, speed_class_names
+from ..data.augment import Augmentation, augmentation
+from ..data.speeds import speed_class_names
 from ..data.targets import class_counts, class_weights, known, labels_of, target_statistics
 from ..errors import InputError, one_line, unknown_name
 from ..models.backbones import OWN_BACKBONES
@@ -21,30 +22,37 @@ from ..models.configuration import BACKBONES, HfSpeechConfig
 from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from ..models.presets import PRESETS, merged
 from .adapters import add_lora, check_lora
-from .arguments import HeadArguments, ModelArguments, RunConfig, model_settings
+from .arguments import model_settings
+from .config import HeadArguments, ModelArguments, RunConfig
+from .regularization import regularized
 from .rows import RunRows
 
 logger = logging.getLogger(__name__)
 
 
-def backbone_config(arguments: ModelArguments) -> Any:
-    """The configuration of the backbone that the arguments name, with their own values in it.
+def backbone_config(config: RunConfig) -> Any:
+    """The configuration of the backbone that a run names, with the run's own values in it.
 
     Raises:
         InputError: no such checkpoint, not of a kind that can be built on, or a value that its config does not take.
     """
-    values = dict(arguments.backbone_config)
+    arguments = config.model
     try:
         if arguments.backbone in PRESETS:
-            values = merged(PRESETS[str(arguments.backbone)]["backbone_config"], values)
+            preset = PRESETS[str(arguments.backbone)]["backbone_config"]
+            stock = OWN_BACKBONES[preset["model_type"]]()
+            values = merged(preset, arguments.backbone_config)
         elif arguments.backbone is not None:
             stock = AutoConfig.from_pretrained(arguments.backbone)
             if stock.model_type not in BACKBONES:
                 raise unknown_name(stock.model_type, BACKBONES, f"model_type of backbone {arguments.backbone}:")
-            return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
-        model_type = values.pop("model_type")
-        kind = OWN_BACKBONES.get(model_type) or CONFIG_MAPPING[model_type]
-        return HfSpeechForSequenceClassification.backbone_config_of(kind(), values)
+            values = encoder_values(config, stock.model_type)
+        else:
+            model_type = arguments.backbone_config["model_type"]
+            stock = (OWN_BACKBONES.get(model_type) or CONFIG_MAPPING[model_type])()
+            values = encoder_values(config, model_type)
+        values.pop("model_type", None)
+        return HfSpeechForSequenceClassification.backbone_config_of(stock, values)
     except InputError:
         raise
     except StrictDataclassError as error:
@@ -52,6 +60,12 @@ def backbone_config(arguments: ModelArguments) -> Any:
     except (OSError, ValueError) as error:
         mend = f"give a folder with a checkpoint, a name on the Hub, or a preset ({', '.join(PRESETS)})"
         raise InputError(f"backbone {arguments.backbone}: can't be loaded ({one_line(error)}); {mend}") from error
+
+
+def encoder_values(config: RunConfig, model_type: str) -> dict[str, Any]:
+    """The values of an encoder's configuration that a run gives: its own over those of its regularisation."""
+    preset = regularized(config.learning.regularization, model_type) if config.learning.regularization else {}
+    return merged(preset.get("backbone_config", {}), config.model.backbone_config)
 
 
 def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
@@ -122,7 +136,7 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
     try:
         model = HfSpeechForSequenceClassification.from_backbone(
             str(arguments.backbone) if pretrained else backbone,
-            backbone_config=arguments.backbone_config if pretrained else None,
+            backbone_config=encoder_values(config, backbone.model_type) if pretrained else None,
             sampling_rate=extractor.sampling_rate,
             do_normalize=bool(extractor.do_normalize),
             attn_implementation=arguments.attn_implementation,
@@ -135,11 +149,6 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error
     _check_bins(model, rows)
-    if arguments.freeze == "cnn":
-        model.freeze_feature_encoder()
-    elif arguments.freeze == "backbone":
-        model.freeze_backbone()
-    model.freeze_encoder_layers(arguments.freeze_layers)
     return add_lora(model, arguments.lora, backbone=arguments.backbone) if arguments.lora else model
 
 
@@ -150,7 +159,7 @@ def _task_settings(config: RunConfig, rows: RunRows) -> dict[str, Any]:
         ((target, names),) = rows.targets.items()
         facts = _facts(target, names, config.head.class_weights, train["labels"], rows.streams)
         if makes_speakers(config):
-            facts = _with_speeds(facts, config.data.augment["speeds"])
+            facts = _with_speeds(facts, config.batches.augment["speeds"])
         return {**facts, "unit": config.run.unit, "target": target, "bins": config.data.bins}
     labels = labels_of(train, list(rows.targets))
     tasks = {}
@@ -195,15 +204,8 @@ def augmentation_of(config: RunConfig, sampling_rate: int = SAMPLE_RATE) -> Augm
     Raises:
         InputError: an unknown field of `augment`, or an impossible value.
     """
-    table = {name: value for name, value in config.data.augment.items() if name != "speed_classes"}
-    valid = {field.name for field in fields(Augmentation)} - {"sample_rate"} | {"speed_classes"}
-    for name in table:
-        if name not in valid:
-            raise unknown_name(name, valid, "field of augment")
-    try:
-        return Augmentation(sample_rate=sampling_rate, **table) if table else None
-    except InputError as error:
-        raise InputError(f"augment: {error}") from None
+    table = {name: value for name, value in config.batches.augment.items() if name != "speed_classes"}
+    return augmentation(table, sampling_rate)
 
 
 def makes_speakers(config: RunConfig) -> bool:
@@ -212,7 +214,7 @@ def makes_speakers(config: RunConfig) -> bool:
     Raises:
         InputError: there are no speeds, or it is not speakers that are told apart.
     """
-    table = config.data.augment
+    table = config.batches.augment
     if not isinstance(table.get("speed_classes", False), bool):
         raise InputError(f"augment: speed_classes is {table['speed_classes']!r}; give true or false")
     if not table.get("speed_classes"):

@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..data.augment import Augmentation
+from ..data.drawing import EFFECTS
 from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import SSL_BACKBONES
 from ..models.presets import PRESETS
 from ..models.registry import options_of
-from .arguments import GROUPS, OF_THE_RUN, TRAINING_DEFAULTS
+from .config import GROUPS
+from .hf_arguments import OF_THE_RUN, TRAINING_DEFAULTS
 from .parts import PARTS
+from .regularization import REGULARIZATIONS
 
 # How a run gives the parts that are not fields of their own.
 _GIVEN_AS = {
@@ -18,6 +20,9 @@ _GIVEN_AS = {
     "network": "from scratch: backbone_config.model_type, with network_config",
 }
 _PLURALS = {"loss": "losses"}
+_SPEEDS = """augment (--augment; each happens with its probability):
+  {speeds: [1], speed_classes: false}
+                        Factors of which one is drawn; whether each makes speakers of its own."""
 
 
 def describe_fields() -> str:
@@ -43,8 +48,9 @@ def describe_parts() -> str:
         lines = [line for name, part in registry.items() for line in _lines(name, part)]
         texts.append("\n".join([f"{_PLURALS.get(what, f'{what}s')} ({given}):", *lines]))
     presets = [f"  {name:22}{_of_preset(settings)}" for name, settings in PRESETS.items()]
-    augment = ", ".join(f"{name}: {_plain(value)}" for name, value in _augment_options().items())
-    texts.append(f"augment (--augment):\n  {{{augment}}}")
+    effects = [line for name, part in EFFECTS.items() for line in _lines(name, part)]
+    texts.append("\n".join([_SPEEDS, *effects]))
+    texts.append(f"regularizations (--regularization): {', '.join(REGULARIZATIONS)}")
     texts.append("\n".join(["presets (--backbone; every field given beside stands above theirs):", *presets]))
     return "\n".join(texts)
 
@@ -53,11 +59,6 @@ def _lines(name: str, part: Callable[..., Any]) -> list[str]:
     options = ", ".join(f"{option}: {_plain(value)}" for option, value in options_of(part).items())
     told = (part.__doc__ or "").strip().partition("\n")[0]
     return [f"  {name:22}{told}", *([f"  {'':22}{{{options}}}"] if options else [])]
-
-
-def _augment_options() -> dict[str, Any]:
-    own = {item.name: item.default for item in dataclasses.fields(Augmentation) if item.name != "sample_rate"}
-    return {**own, "speed_classes": False}
 
 
 def _of_preset(settings: Mapping[str, Any]) -> str:
@@ -72,6 +73,8 @@ def _plain(value: object) -> str:
     """A default as YAML has it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "null"
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_plain, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from ..metrics import confusion_matrix
 from ..models.tasks import Task
 from ..plots import FILE_NAMES, plot_confusion, plot_name, plot_numbers, plot_regression
 from ..results import metric_rows
-from .arguments import RunConfig
+from .config import RunConfig
 from .facts import data_name
 from .rows import RunRows, item_ids
 from .tasks import interval_numbers, metric_name
@@ -127,9 +127,9 @@ def evaluate_split(config: RunConfig, rows: RunRows, split: str, model: Any, ext
         rows.splits[split],
         dataset=data_name(config),
         split=split,
-        root=config.data.dataset,
+        root=rows.root,
         unit=config.run.unit,
-        max_seconds=config.data.max_seconds,
+        max_seconds=config.batches.max_seconds,
         channel=config.data.channel,
         seed=seed,
     )

@@ -11,7 +11,7 @@ from ..data.targets import labels_of
 from ..hub.words import is_hub_id
 from ..inference import speeds_of, tasks_of
 from ..models.modeling import HfSpeechForSequenceClassification
-from .arguments import RunConfig
+from .config import RunConfig
 from .rows import RunRows
 
 
@@ -128,17 +128,18 @@ def recipe_facts(config: RunConfig, arguments: Any, trained_parameters: int) -> 
     return {
         "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
         "learning_rate": arguments.learning_rate,
-        "schedule": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
-        "warmup_steps": arguments.warmup_steps,
+        "schedule": config.learning.schedule,
+        "schedule_config": config.learning.schedule_config,
         "weight_decay": arguments.weight_decay,
         "batch": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
-        "crop_seconds": config.data.crop_seconds,
-        "freeze": config.model.freeze,
-        "freeze_layers": config.model.freeze_layers,
+        **({"batch_seconds": config.batches.batch_seconds} if config.batches.batch_seconds else {}),
+        "crop_seconds": config.batches.crop_seconds,
+        "freeze": config.learning.freeze,
+        "freeze_layers": config.learning.freeze_layers,
         "class_weights": weights or config.head.class_weights,
         "trained_parameters": trained_parameters,
         "precision": "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32",
-        **({"augment": config.data.augment} if config.data.augment else {}),
+        **({"augment": config.batches.augment} if config.batches.augment else {}),
     }
 
 

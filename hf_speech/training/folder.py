@@ -2,19 +2,15 @@
 
 import logging
 import os
-import re
 import shutil
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, list_some
 from ..results import FILE_NAME
-from .arguments import RunConfig
+from .checkpoints import check_same_fields, checkpoints, faults, last_whole, remove_staged
+from .config import RunConfig
 
 logger = logging.getLogger(__name__)
-
-# Without the first, transformers dies on a checkpoint; without the others it goes on silently with other weights.
-CHECKPOINT_FILES = ("trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt")
-ADAPTER_WEIGHTS = "adapter_model.safetensors"  # in the place of the model's, where low-rank updates are trained
 
 
 def claim_folder(config: RunConfig) -> Path:
@@ -32,11 +28,8 @@ def claim_folder(config: RunConfig) -> Path:
     if not config.run.overwrite:
         if (folder / FILE_NAME).exists():
             raise InputError(f"{folder}: holds a finished model; give another --output-dir, or --overwrite")
-        if found and not config.training.get("resume_from_checkpoint"):
-            raise InputError(
-                f"{folder}: holds {found[-1].name} of an unfinished run; go on with --resume-from-checkpoint "
-                "true, or start again with --overwrite"
-            )
+        if found and config.training.get("resume_from_checkpoint") is False:
+            raise InputError(f"{folder}: holds {found[-1].name} of an unfinished run; --overwrite starts anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,41 +37,32 @@ def claim_folder(config: RunConfig) -> Path:
     return folder
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The Trainer's checkpoints in a folder, by step."""
-    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
 def remove_checkpoints(folder: Path) -> None:
     """Removes the Trainer's checkpoints; of several processes the first does it."""
     if int(os.environ.get("RANK", "0")) == 0:
+        remove_staged(folder)
         for checkpoint in checkpoints(folder):
             shutil.rmtree(checkpoint)
 
 
-def checkpoint_to_resume(config: RunConfig, folder: Path) -> str | None:
-    """The checkpoint that a run goes on from: the one that is named, or the last whole one.
-
-    A run that was killed while it saved leaves a part of a checkpoint; the one before it is taken then.
+def checkpoint_to_resume(config: RunConfig, folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from: the last whole one of its folder, or the one that is named; None: none.
 
     Raises:
-        InputError: there is none.
+        InputError: the one that is named is not whole, or none of them is; or it is of a run with other fields.
     """
     wanted = config.training.get("resume_from_checkpoint")
-    if not wanted:
-        return None
-    for candidate in reversed(checkpoints(folder)) if wanted is True else [Path(wanted)]:
-        missing = _missing_files(candidate)
-        if not missing:
-            return str(candidate)
-        logger.warning("%s is not whole: it lacks %s", candidate, ", ".join(missing))
-    where = folder if wanted is True else wanted
-    raise InputError(f"resume_from_checkpoint: there is no whole checkpoint in {where}; leave it out to start anew")
-
-
-def _missing_files(checkpoint: Path) -> list[str]:
-    adapted = (checkpoint / ADAPTER_WEIGHTS).is_file()
-    wanted = [ADAPTER_WEIGHTS if adapted and name == "model.safetensors" else name for name in CHECKPOINT_FILES]
-    missing = [name for name in wanted if not (checkpoint / name).is_file()]
-    return missing if any(checkpoint.glob("rng_state*.pth")) else [*missing, "rng_state.pth"]
+    found = None
+    if isinstance(wanted, str):
+        found = Path(wanted)
+        wrong = faults(found) if found.is_dir() else ["there is no such folder"]
+        if wrong:
+            raise InputError(f"resume_from_checkpoint: {found} is no whole checkpoint: {list_some(wrong, 3)}")
+    elif not config.run.overwrite and wanted is not False:
+        found = last_whole(folder)
+        if found is None and wanted:
+            raise InputError(f"resume_from_checkpoint: there is no checkpoint in {folder}; leave it out to start anew")
+    if found is not None:
+        check_same_fields(found, config.recipe())
+        logger.info("going on from %s", found)
+    return found

@@ -9,6 +9,7 @@ from datasets import Dataset, concatenate_datasets
 
 from ..audio import SAMPLE_RATE
 from ..data.checks import check_rows
+from ..data.home import find_dataset
 from ..data.multilabel import multi_label_rows
 from ..data.readers import load_rows
 from ..data.schema import column_texts
@@ -18,7 +19,8 @@ from ..errors import InputError, lookup, unknown_name
 from ..inference import load_model, shortest, tasks_of
 from ..models.tasks import Task
 from ..results import FILE_NAME, Results, run_facts
-from .arguments import RunConfig, read_config
+from .arguments import read_config
+from .config import RunConfig
 from .evaluation import evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments
 from .rows import RunRows
@@ -26,7 +28,16 @@ from .run import DEFAULT_SEED
 
 # The fields of a run that a measurement reads; any other would be without effect.
 FIELDS = {"dataset_config", "reader", "columns", "target", "on_bad_audio", "check_audio", "channel", "max_seconds"}
-FIELDS |= {"data_name", "language", "synthetic", "unit", "seed", "bins", "tasks"}  # of tasks, only their bins
+FIELDS |= {
+    "data_dir",
+    "data_name",
+    "language",
+    "synthetic",
+    "unit",
+    "seed",
+    "bins",
+    "tasks",
+}  # of tasks, only their bins
 
 
 def measure(
@@ -91,9 +102,8 @@ def measure(
 def _read(config: RunConfig, model: Any, split: str | None) -> RunRows:
     """The rows to measure on, labelled with the model's own label numbers."""
     arguments = config.data
-    splits = load_rows(
-        str(arguments.dataset), reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
-    )
+    place = find_dataset(str(arguments.dataset), arguments.data_dir)
+    splits = load_rows(place, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns)
     wanted = split or ("test" if "test" in splits else None)
     if wanted is not None and wanted not in splits:
         raise unknown_name(wanted, splits, f"split of {arguments.dataset}")
@@ -117,7 +127,7 @@ def _read(config: RunConfig, model: Any, split: str | None) -> RunRows:
         min_duration=shortest(model) / SAMPLE_RATE,
         channel=arguments.channel,
     )
-    return RunRows({name: checked}, names, len(rows) - len(labelled), {name: bad})
+    return RunRows({name: checked}, names, len(rows) - len(labelled), {name: bad}, root=place)
 
 
 def _label(split: str, rows: Dataset, arguments: Any, task: Task) -> Dataset:

@@ -14,6 +14,7 @@ from ..models.pooling import POOLINGS
 from ..models.presets import merged
 from ..models.projections import PROJECTIONS
 from ..models.registry import with_options
+from .schedules import SCHEDULES
 
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "neck": NECKS,
@@ -23,6 +24,7 @@ PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "loss": {name: loss.function for name, loss in LOSSES.items()},
     "front end": FRONTENDS,
     "network": NETWORKS,
+    "schedule": SCHEDULES,
 }
 # What a run may say of one of several tasks, and of what kind; the rest of `models.tasks.Task` follows from its data.
 TASK_FIELDS: dict[str, Any] = {

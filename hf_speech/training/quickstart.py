@@ -10,7 +10,8 @@ from ..data.readers import guess_reader, load_rows
 from ..errors import InputError
 from ..inference import in_words, load_model, predict
 from ..samples import sample_corpus
-from .arguments import RunConfig, read_config
+from .arguments import read_config
+from .config import RunConfig
 from .run import summary, train
 
 CONFIG = "quickstart.yaml"

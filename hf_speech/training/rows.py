@@ -1,23 +1,27 @@
 """What a run learns from and is measured on: rows, split, labelled, and looked at before training starts."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio, check_rows
+from ..data.home import find_dataset
 from ..data.readers import load_rows
-from ..data.schema import Splits, add_columns, audio_paths, column_texts, media_fragment
+from ..data.schema import Splits, audio_paths, column_texts, media_fragment
 from ..data.several import TargetRule, encode_targets
 from ..data.splits import split_rows
 from ..data.targets import encode_stream
-from ..errors import InputError
-from .arguments import DataArguments
+from ..errors import InputError, unknown_name
 from .audit import check_splits, source_splits
+from .config import DataArguments
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class RunRows:
         unlabelled: rows that were left out for want of a label.
         bad: rows that were left out for their audio, by split.
         overlaps: what two splits have in common, see `data.audit.overlaps`; None: not looked at.
+        root: folder or table that the rows were read from; None: not known.
     """
 
     splits: dict[str, Any]
@@ -41,6 +46,7 @@ class RunRows:
     unlabelled: int
     bad: dict[str, list[BadAudio]]
     overlaps: list[dict[str, Any]] | None = None
+    root: str | None = None
 
     @property
     def names(self) -> list[str] | None:
@@ -57,20 +63,42 @@ class RunRows:
         found = [BadAudio(row=-1, file=file, reason=reason) for file, reason in skipped.items()]
         return replace(self, bad={**self.bad, "train": self.bad.get("train", []) + found}) if found else self
 
-    def train_rows(self, crop_seconds: float | None, seed: int) -> Dataset | IterableDataset:
-        """Training rows as the Trainer takes them.
+    def stream(self, seed: int) -> IterableDataset:
+        """Training rows as they come, without an end, so that no batch is too small.
 
-        Their `length` is that of the crop, so that batches are grouped by what is really padded. A stream is mixed
-        through a buffer, since class folders come class by class, and has no end, so that no batch is too small.
+        They are mixed through a buffer, since class folders come class by class. Each has a `draw` of its own, on which
+        all hangs that is random about it.
+        """
+        mixed = self.splits["train"].shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
+        return mixed.map(lambda row, place: {**row, "draw": [seed, 0, place, 0]}, with_indices=True)
+
+    def train_lengths(self, crop_seconds: float | None) -> np.ndarray:
+        """(N,) samples at 16 kHz that are read of each training row: what is padded when they share a batch."""
+        lengths = np.asarray(self.splits["train"]["length"])
+        return lengths if crop_seconds is None else np.minimum(lengths, round(crop_seconds * SAMPLE_RATE))
+
+    def groups(self, column: str) -> np.ndarray:
+        """(N,) numbers of the values that the training rows have in a column, or of their labels.
+
+        Raises:
+            InputError: no such column.
         """
         rows = self.splits["train"]
+        if column in self.targets and len(self.targets) == 1:
+            values = rows["labels"]
+        elif column in rows.column_names:
+            values = [str(value) for value in rows[column]]
+        else:
+            raise unknown_name(column, {*rows.column_names, *self.targets}, "column to balance")
+        return np.unique(np.asarray(values), return_inverse=True)[1]
+
+    def fingerprint(self) -> str:
+        """Sixteen digits that two runs share if they were trained on the same rows in the same order."""
         if self.streams:
-            return rows.shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
-        if crop_seconds is None:
-            return rows
-        longest = round(crop_seconds * SAMPLE_RATE)
-        lengths = [min(length, longest) for length in rows["length"]]
-        return add_columns(rows, {"length": lengths})
+            return "streamed"
+        rows = self.splits["train"]
+        content = [json.dumps(list(rows[name])) for name in ("length", "labels")]
+        return hashlib.sha256("".join([*content, json.dumps(self.targets)]).encode()).hexdigest()[:16]
 
 
 def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, min_seconds: float) -> RunRows:
@@ -87,6 +115,7 @@ def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, mi
     """
     if arguments.dataset is None:
         raise InputError("no data: give --dataset, a folder with a sub-folder a class, a csv, or a name on the Hub")
+    arguments = replace(arguments, dataset=find_dataset(arguments.dataset, arguments.data_dir))
     if arguments.streaming:
         if arguments.speaker_independent:
             raise InputError("speaker_independent can't be checked on a stream: leave it out, or streaming")
@@ -96,7 +125,7 @@ def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, mi
             raise InputError("a stream's rows can have neither bins nor several labels: leave out streaming")
         return _read_stream(arguments, targets, min_seconds)
     loaded = load_rows(
-        arguments.dataset, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
+        str(arguments.dataset), reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
     )
     first, rule = next(iter(targets.items()))
     splits = split_rows(
@@ -113,7 +142,7 @@ def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, mi
         logger.info("%d rows have no %s and are left out", unlabelled, " or ".join(targets))
     overlaps = check_splits(labelled, source_splits(splits, loaded), arguments, list(targets))
     checked, bad = _check(labelled, arguments, min_seconds)
-    return RunRows(checked, names, unlabelled, bad, overlaps)
+    return RunRows(checked, names, unlabelled, bad, overlaps, arguments.dataset)
 
 
 def _check(
@@ -161,7 +190,9 @@ def _read_stream(arguments: DataArguments, targets: Mapping[str, TargetRule], mi
         part: Dataset.from_list(list(encode(streams[name]))) for part, name in wanted.items() if part != "train"
     }
     checked, bad = _check(held_out, arguments, min_seconds)
-    return RunRows(Splits({"train": encode(streams["train"]), **checked}), {target: names}, 0, bad)
+    return RunRows(
+        Splits({"train": encode(streams["train"]), **checked}), {target: names}, 0, bad, root=arguments.dataset
+    )
 
 
 def item_ids(rows: Dataset, root: str | None) -> list[str]:

@@ -9,35 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import set_seed
 
-from ..data.collator import SpeechCollator
-from ..errors import InputError, one_line
+from ..errors import InputError
 from ..hub.card import write_card
-from ..models.batchnorm import VectorBatchNorm1d
 from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..results import FILE_NAME, Results, run_facts
 from .adapters import FOLDER, save_adapted
-from .arguments import TRAINING_DEFAULTS, RunConfig, target_rules, training_arguments
-from .build import (
-    augmentation_of,
-    backbone_config,
-    build_model,
-    draft_model,
-    feature_extractor,
-    makes_speakers,
-)
+from .checkpoints import check_same_data, told_of_full_disk
+from .config import RunConfig
 from .evaluation import Evaluation, evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments, recipe_facts
 from .folder import checkpoint_to_resume, claim_folder, remove_checkpoints
-from .rows import RunRows, read_rows
-from .tasks import PRIMARY_METRIC, metric_name, metrics_of
+from .recipes import CONFIG_NAME
+from .rows import RunRows
+from .setup import make_trainer, read_and_build
 from .trainer import SpeechTrainer
+from .watch import METRICS, write_metrics
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42  # transformers' own
-CONFIG_NAME = "train.yaml"
 
 
 def train(config: RunConfig) -> Results:
@@ -55,28 +47,25 @@ def train(config: RunConfig) -> Results:
     seed = config.training.get("seed", DEFAULT_SEED)
     set_seed(seed)
     resumed = checkpoint_to_resume(config, folder)
-    backbone = backbone_config(config.model)
-    draft = draft_model(config, backbone)
-    extractor = feature_extractor(config.model, draft.config)
-    rows = read_rows(
-        config.data,
-        target_rules(config),
-        min_seconds=draft.encoder.min_samples / extractor.sampling_rate,
-    )
-    model = build_model(config, rows, extractor, backbone)
-    trainer = _trainer(config, rows, model, extractor)
+    rows, model, extractor = read_and_build(config)
+    trainer = make_trainer(config, rows, model, extractor)
     if resumed is None:
         remove_checkpoints(folder)  # not before all was checked
+    else:
+        check_same_data(resumed, trainer.facts)
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
+    if trainer.sampler is not None:
+        logger.info(trainer.sampler.describe())
     begun = time.monotonic()
-    trainer.train(resume_from_checkpoint=resumed)
+    with told_of_full_disk(folder, "the log"):
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     train_seconds = time.monotonic() - begun
     if not trainer.is_world_process_zero():
         return Results({}, {}, [], None, {})
     _refuse_divergence(model)
     rows = rows.without(trainer.data_collator.skipped)
     times = {"started": started, "train_seconds": train_seconds}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name, told_of_full_disk(folder, "the model"):
         fresh = Path(name)
         if config.model.lora:  # what is measured is what is kept
             model = save_adapted(model, fresh)
@@ -99,7 +88,8 @@ def _refuse_divergence(model: Any) -> None:
     for name, weights in model.named_parameters():
         if not weights.isfinite().all():
             raise InputError(
-                f"training diverged: {name} is NaN or infinite; give a smaller learning_rate, or a longer warmup_steps"
+                f"training diverged: {name} is NaN or infinite; give a smaller learning_rate, or a longer warm-up "
+                "(schedule_config)"
             )
 
 
@@ -113,51 +103,6 @@ def summary(results: Results, folder: Path) -> str:
         by = f"({number['n']} utterances, by {number['interval_unit']})"
         lines.append(f"  {number['split']:11}{number['name']:{width}}{shown} {by}")
     return "\n".join(lines)
-
-
-def _trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> SpeechTrainer:
-    train_rows = rows.train_rows(config.data.crop_seconds, config.training.get("seed", DEFAULT_SEED))
-    if rows.streams and config.training.get("max_steps", -1) < 1:
-        raise InputError("streamed training rows have no end: give --max-steps")
-    batch = {**TRAINING_DEFAULTS, **config.training}["per_device_train_batch_size"]
-    # A batch norm can't train on a last batch of one.
-    normed = any(isinstance(module, VectorBatchNorm1d) for module in model.modules())
-    drop_last = normed and not rows.streams and len(train_rows) % batch == 1
-    arguments = training_arguments(
-        config,
-        validates="validation" in rows.splits,
-        metric=metric_name(model.tasks, model.tasks[0], PRIMARY_METRIC[model.tasks[0].problem_type]),
-        numbers={"loss", *(metric_name(model.tasks, task, name) for task in model.tasks for name in metrics_of(task))},
-        drop_last=drop_last,
-    )
-    callbacks: list[Any] = []
-    if config.run.early_stopping_patience is not None:
-        if arguments.eval_strategy == "no":
-            raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
-        callbacks.append(EarlyStoppingCallback(config.run.early_stopping_patience))
-    collator = SpeechCollator(
-        extractor,
-        crop_seconds=config.data.crop_seconds,
-        channel=config.data.channel,
-        min_samples=model.encoder.min_samples,
-        on_bad=config.data.on_bad_audio,
-        augmentation=augmentation_of(config, extractor.sampling_rate),
-        num_speakers=len(rows.names) if rows.names and makes_speakers(config) else None,
-    )
-    try:
-        return SpeechTrainer(
-            model=model,
-            args=arguments,
-            data_collator=collator,
-            train_dataset=train_rows,
-            eval_dataset=rows.splits.get("validation"),
-            processing_class=extractor,
-            callbacks=callbacks,
-            max_seconds=config.data.max_seconds,
-            channel=config.data.channel,
-        )
-    except (ValueError, RuntimeError, ImportError) as error:  # such as a report_to that is not installed
-        raise InputError(f"training arguments: {one_line(error)}") from error
 
 
 def _finish(
@@ -184,6 +129,7 @@ def _finish(
     history = trainer.state.log_history
     if any("loss" in entry for entry in history):
         plot_curves(history, fresh / FILE_NAMES["curves"])
+        write_metrics(history, fresh / METRICS)
     results.write(fresh)
     write_card(fresh)
     for path in fresh.rglob("*.*"):

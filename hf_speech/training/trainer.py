@@ -1,15 +1,32 @@
-"""transformers' Trainer, with whole utterances in evaluation."""
+"""transformers' Trainer, with whole utterances in evaluation, and runs that can be stopped anywhere."""
 
 import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import rotate_checkpoints
 
+from ..data.batching import KeyedRows, SpeechBatchSampler
+from ..data.collator import BatchOrigin, augmented
 from ..data.targets import known, labels_of
+from ..errors import InputError, list_some
 from ..inference import MAX_SECONDS, Inference, infer, own_model, tasks_of
 from ..models.embedding import evaluating
+from .checkpoints import checkpoints, publish, staging_folder, told_of_full_disk
+from .freezing import FreezingSteps, parameter_groups
+from .learning import Learning
+from .schedules import make_scheduler
+from .stopping import SaveWhenTold
 from .tasks import metric_name, point_numbers
+from .trials import ValidationTrials
+from .watch import Watch, WriteMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +52,29 @@ class OptimizerSteps(TrainerCallback):
         own_model(model).optimizer_step = state.global_step
 
 
+class EpochOfBatches(TrainerCallback):
+    """Tells the sampler which epoch begins: on several processes, and after a resume, the Trainer does not reach it."""
+
+    def __init__(self, sampler: SpeechBatchSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer before an epoch, or before the rest of one."""
+        self.sampler.set_epoch(int(state.epoch or 0))
+
+
 class SpeechTrainer(Trainer):
-    """The Trainer; only evaluation differs.
+    """The Trainer, for speech: whole utterances in evaluation, and a run that can be stopped anywhere and goes on.
 
     Rows are evaluated whole (in averaged pieces above `max_seconds`) and in batches of like length, and the numbers
     of each task are logged: `eval_loss`, and those of `tasks.metrics_of`, as `eval_<task>/<name>` where there are
-    several tasks.
+    several tasks. Checkpoints are there whole or not at all (`checkpoints`).
 
     Args:
+        learning: schedule, freezing and rates; None: transformers' own schedule, and nothing is frozen.
+        sampler: of the training batches; None: the Trainer's own.
+        facts: what checkpoints say of the run, see `checkpoints.facts_of`.
+        trials: among the validation rows; their EER and minDCF are logged too.
         max_seconds: see `inference.infer`.
         channel: of multi-channel files.
         arguments: everything else is the Trainer's own.
@@ -51,39 +83,186 @@ class SpeechTrainer(Trainer):
         trained_parameters: how many numbers are trained, of those that the model has.
     """
 
-    control: Any  # the Trainer sets it
+    control: Any  # the Trainer sets them
+    optimizer: Any
+    lr_scheduler: Any
 
     def __init__(
-        self, *, max_seconds: float = MAX_SECONDS, channel: int | str = "mean", **arguments: Any
+        self,
+        *,
+        learning: Learning | None = None,
+        sampler: SpeechBatchSampler | None = None,
+        facts: Mapping[str, Any] | None = None,
+        trials: ValidationTrials | None = None,
+        max_seconds: float = MAX_SECONDS,
+        channel: int | str = "mean",
+        **arguments: Any,
     ) -> None:  # the Trainer's own arguments, all of them by name
         super().__init__(**arguments)
-        self.trained_parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self.learning, self.sampler, self.facts = learning, sampler, facts or {}
+        self.trials, self.max_seconds, self.channel = trials, max_seconds, channel
+        self._staged: Path | None = None  # where a checkpoint is being written
+        self.watch = Watch(self.processing_class.sampling_rate, self.args.world_size)
         self.add_callback(OptimizerSteps)
+        self.add_callback(SaveWhenTold)
+        self.add_callback(WriteMetrics(Path(self.args.output_dir)))
+        if learning is not None:
+            learning.freezing.thaw(own_model(self.model))
+            self.add_callback(FreezingSteps(learning.freezing))
+        if sampler is not None:
+            self.add_callback(EpochOfBatches(sampler))
+        self.trained_parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         if self.args.disable_tqdm:
             self.pop_callback(PrinterCallback)
             self.add_callback(LogLines)
-        self.max_seconds, self.channel = max_seconds, channel
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches of the sampler, on every process its own."""
+        if self.sampler is None:
+            return super().get_train_dataloader()
+        workers = self.args.dataloader_num_workers
+        loader = DataLoader(
+            KeyedRows(self.train_dataset, self.args.seed),
+            batch_sampler=self.sampler,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+        )
+        loader = self.accelerator.prepare(loader)
+        wrapper = loader.batch_sampler
+        if wrapper is not self.sampler:  # accelerate deals a sampler's batches out, and these are dealt out already
+            wrapper.num_processes, wrapper.process_index = 1, 0
+        return loader
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As the Trainer's; with `layer_decay`, each layer has a learning rate of its own."""
+        if self.optimizer is None and self.learning is not None and self.learning.layer_decay != 1:
+            groups = parameter_groups(
+                self.model,
+                self.args.learning_rate,
+                self.args.weight_decay,
+                self.get_decay_parameter_names(self.model),
+                self.learning.layer_decay,
+            )
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(groups, **settings)
+        return super().create_optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the run.
+
+        Raises:
+            InputError: it does not fit into so many steps.
+        """
+        if self.lr_scheduler is None and self.learning is not None:
+            self.learning.check(num_training_steps, self.args.learning_rate)
+            self.lr_scheduler = make_scheduler(
+                optimizer or self.optimizer,
+                self.learning.schedule,
+                num_training_steps,
+                self.args.learning_rate,
+                greater_is_better=None if self.args.eval_strategy == "no" else self.args.greater_is_better,
+            )
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """As the Trainer's, and the time that it takes is noted."""
+        with self.watch.waiting():
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """As the Trainer's, on augmented audio.
+
+        Raises:
+            InputError: the loss is NaN or infinite.
+        """
+        origin = inputs.pop("origin", None)
+        if origin is not None:
+            self.watch.count(origin)
+        if "augmentation" in inputs:
+            inputs = augmented(self._prepare_inputs(inputs))
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss).all():
+            self._refuse(loss, origin)
+        return loss
+
+    def _refuse(self, loss: Tensor, origin: BatchOrigin | None) -> None:
+        found = checkpoints(Path(self.args.output_dir))
+        last = f"the last whole checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        files = f" on {list_some(origin.files, 8)}" if origin is not None else ""
+        raise InputError(
+            f"training diverged: the loss is {loss.item():g} at step {self.state.global_step + 1}{files}; {last}; "
+            "give a smaller learning_rate or a longer warm-up (schedule_config), or look at these files"
+        )
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Loss and numbers on rows with `labels`; they are logged, and returned under `<prefix>_<name>`."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        outcome = infer(
-            self.model,
-            self.processing_class,
-            rows,
-            max_seconds=self.max_seconds,
-            channel=self.channel,
-            description="validating",
-        )
         model = own_model(self.model)
-        with evaluating(model):  # the loss as it will be in the end, whatever the step
-            numbers = validation_numbers(model, outcome, rows)
+        with self.watch.apart():
+            outcome = infer(
+                self.model,
+                self.processing_class,
+                rows,
+                max_seconds=self.max_seconds,
+                channel=self.channel,
+                description="validating",
+            )
+            with evaluating(model):  # the loss as it will be in the end, whatever the step
+                numbers = validation_numbers(model, outcome, rows)
+        if self.trials is not None and outcome.embeddings is not None:
+            numbers |= self.trials.numbers(outcome.embeddings)
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
         return values
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the Trainer's; the lines of training say how it goes, too."""
+        super().log({**logs, **self.watch.numbers()} if "grad_norm" in logs or "loss" in logs else logs, start_time)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staged or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As the Trainer's, but whole or not at all, and without its pickled arguments."""
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        staged = staging_folder(folder, step)
+        written, checkpoint = staged / f"checkpoint-{step}", folder / f"checkpoint-{step}"
+        if self.args.should_save:
+            shutil.rmtree(staged, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self._staged = staged
+        try:
+            with self.watch.apart(), told_of_full_disk(folder, f"the checkpoint of step {step}"):
+                super()._save_checkpoint(model, trial)
+                if self.state.best_global_step == step:
+                    self.state.best_model_checkpoint = str(checkpoint)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    (written / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+                    self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+                    publish(written, checkpoint, self.facts)
+        finally:
+            self._staged = None
+            if self.args.should_save:
+                shutil.rmtree(staged, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            rotate_checkpoints(
+                str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+            )
+
+    def _init_training_state(self, *arguments: Any) -> Any:
+        begun = super()._init_training_state(*arguments)
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if self.state.best_model_checkpoint is None and best.is_dir():  # the folder was moved meanwhile
+            self.state.best_model_checkpoint = str(best)
+        return begun
 
 
 def validation_numbers(model: Any, outcome: Inference, rows: Any) -> dict[str, float]:

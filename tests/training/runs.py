@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,22 @@ def train_tiny(folder: Path, dataset: Path, *flags: object, **fields: Any) -> Pa
     return folder
 
 
+def interrupted(run: Path, folder: Path, last: int) -> Path:
+    """A copy of a finished run as a kill would have left it: not measured, and checkpoints up to a step only."""
+    shutil.copytree(run, folder)
+    (folder / "results.json").unlink()
+    for path in folder.glob("checkpoint-*"):
+        if int(path.name.rpartition("-")[2]) > last:
+            shutil.rmtree(path)
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return read_json(folder / "results.json")
 
 
 def values_of(folder: Path, split: str) -> dict[str, float]:

@@ -9,14 +9,10 @@ import yaml
 
 from hf_speech.errors import InputError
 from hf_speech.fields import parse_flags
-from hf_speech.training.arguments import (
-    GROUPS,
-    TRAINING_DEFAULTS,
-    make_config,
-    read_config,
-    training_arguments,
-)
+from hf_speech.training.arguments import make_config, read_config
+from hf_speech.training.config import GROUPS
 from hf_speech.training.describe import describe_fields
+from hf_speech.training.hf_arguments import REPLACED, TRAINING_DEFAULTS, training_arguments
 
 SCRATCH = {"backbone_config": {"model_type": "wav2vec2", "hidden_size": 32}}
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -102,11 +98,7 @@ def test_a_table_of_names_can_be_typed_as_one_flag(scratch: Path) -> None:
 def test_values_have_the_kind_of_their_field(text: str, field: str, value: Any) -> None:
     config = make_config({**SCRATCH, **yaml.safe_load(text)})
     found = next(
-        (
-            getattr(group, field)
-            for group in (config.model, config.head, config.data, config.run)
-            if hasattr(group, field)
-        ),
+        (getattr(group, field) for group in (getattr(config, name) for name in GROUPS) if hasattr(group, field)),
         config.training.get(field),
     )
     assert found == value and type(found) is type(value)
@@ -116,7 +108,7 @@ def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
     values = {
         **SCRATCH, "layer": 1, "pooling": "mean+std", "class_weights": [1, 2], "columns": {"age": "years"},
         "test": "crc32(speaker_id)%3==0", "labels": ["yes", "no"], "crop_seconds": 2, "language": ["no"],
-        "output_dir": "010", "max_steps": 5, "learning_rate": "1e-4", "lr_scheduler_type": "linear",
+        "output_dir": "010", "max_steps": 5, "learning_rate": "1e-4", "schedule": "linear",
     }  # fmt: skip
     config = make_config(values)
     path = write(tmp_path / "train.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
@@ -139,9 +131,9 @@ def test_every_field_is_described() -> None:
             assert f"  {item.name} " in described and item.metadata["help"] in described
 
 
-def of(config: Any, *, validates: bool, metric: str = "uar", drop_last: bool = False) -> Any:
+def of(config: Any, *, validates: bool, metric: str = "uar") -> Any:
     numbers = {"loss", "uar", "accuracy", "macro_f1", "mae", "pearson_r"}
-    return training_arguments(config, validates=validates, metric=metric, numbers=numbers, drop_last=drop_last)
+    return training_arguments(config, validates=validates, metric=metric, numbers=numbers)
 
 
 def test_training_arguments_follow_from_the_run(tmp_path: Path) -> None:
@@ -152,7 +144,7 @@ def test_training_arguments_follow_from_the_run(tmp_path: Path) -> None:
     assert of(config, validates=True, metric="mae").greater_is_better is False
     plain = of(config, validates=False)
     assert (plain.eval_strategy, plain.load_best_model_at_end) == ("no", False)
-    assert plain.learning_rate == 2e-3 and plain.train_sampling_strategy == "group_by_length"
+    assert plain.learning_rate == 2e-3 and plain.accelerator_config.even_batches is False
     assert all(getattr(plain, name) == value for name, value in TRAINING_DEFAULTS.items() if name != "learning_rate")
 
 
@@ -169,7 +161,23 @@ def test_what_is_given_stands_above_what_follows(tmp_path: Path) -> None:
     unsaved = of(make_config({**values, "save_strategy": False}), validates=True)
     assert (unsaved.eval_strategy, unsaved.save_strategy, unsaved.load_best_model_at_end) == ("epoch", "no", False)
     streamed = of(make_config({**values, "streaming": True}), validates=False)
-    assert streamed.train_sampling_strategy == "random"
+    assert streamed.accelerator_config.dispatch_batches is False
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_field_of_transformers_in_whose_place_is_another_names_it(name: str) -> None:
+    with pytest.raises(InputError, match=f"^arguments: {name} has no part here; give "):
+        make_config({**SCRATCH, name: 1})
+
+
+def test_bases_may_have_bases_but_not_themselves(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "seed: 1\nmax_steps: 1\nbackbone: x\npooling: mean+std\npooling_config: {}\n")
+    write(tmp_path / "b.yaml", "base: a.yaml\nmax_steps: 2\n")
+    config = read_config(write(tmp_path / "c.yaml", "base: b.yaml\npooling: max\n"))
+    assert (config.training["seed"], config.training["max_steps"], config.model.pooling) == (1, 2, "max")
+    write(tmp_path / "a.yaml", "base: b.yaml\n")
+    with pytest.raises(InputError, match="is its own base, by way of a.yaml; mend the field base"):
+        read_config(tmp_path / "c.yaml")
 
 
 def test_a_token_is_no_field() -> None:

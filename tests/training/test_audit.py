@@ -17,7 +17,8 @@ from datasets import Audio, Dataset
 from hf_speech.data.audit import audit
 from hf_speech.data.several import TargetRule
 from hf_speech.errors import InputError
-from hf_speech.training.arguments import DataArguments, make_config
+from hf_speech.training.arguments import make_config
+from hf_speech.training.config import DataArguments
 from hf_speech.training.rows import RunRows, item_ids, read_rows
 
 from .runs import read_results, read_table, refusal, train_tiny, write_table
@@ -218,7 +219,7 @@ def test_an_audit_that_is_none_is_passed_by_with_a_word(
 
 
 OFFLINE = """
-from hf_speech.training.arguments import DataArguments
+from hf_speech.training.config import DataArguments
 from hf_speech.training.audit import _audit_file
 print(*(_audit_file(DataArguments(dataset=name)) for name in ("owner/name", "owner/other")))
 """

@@ -182,21 +182,6 @@ def test_a_run_that_fails_in_its_last_second_leaves_no_results(corpus: Path, tmp
     assert not list(folder.glob(".*"))  # .finishing-* and the like
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    constant = {"lr_scheduler_type": "constant", "warmup_steps": 0, "test": "0.2"}
-    whole = train_tiny(tmp_path / "whole", corpus, "--num-train-epochs", 2, **constant)
-    stopped = train_tiny(tmp_path / "stopped", corpus, "--num-train-epochs", 1, **constant)
-    (stopped / "results.json").unlink()  # the mark of a finished run
-    go_on = ("train", tmp_path / "stopped.yaml", "--output-dir", stopped, "--num-train-epochs", 2)
-    line = refusal(capsys, *go_on)
-    assert "checkpoint-3 of an unfinished run" in line and "--resume-from-checkpoint" in line and "--overwrite" in line
-    assert command(*go_on, "--resume-from-checkpoint", "true") == 0
-    assert read_results(stopped)["run"]["steps"] == 6
-    assert same_weights(whole, stopped)
-
-
 def test_checkpoints_need_not_stay(corpus: Path, tmp_path: Path) -> None:
     folder = train_tiny(tmp_path / "model", corpus, "--keep-checkpoints", "false", "--max-steps", 1)
     assert not list(folder.glob("checkpoint-*")) and weights_of(folder)

@@ -12,10 +12,15 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 
 from hf_speech.models.modeling import HfSpeechModel
 
-from .runs import command, read_results, read_table, same_weights, train_tiny, values_of
+from .runs import command, interrupted, read_results, read_table, same_weights, train_tiny, values_of
 
 SPEAKERS = [f"speaker{i:02d}" for i in range(6)]
-SPEEDS = {"speeds": [0.9, 1.0, 1.1], "speed_classes": True, "noise_probability": 0.5, "babble_probability": 0.3}
+SPEEDS = {
+    "speeds": [0.9, 1.0, 1.1],
+    "speed_classes": True,
+    "noise": {"probability": 0.5},
+    "babble": {"probability": 0.3},
+}
 SMALL: dict[str, Any] = {
     "backbone": "ecapa-256",
     "backbone_config": {"network_config": {"channels": [16, 16, 16, 16, 24], "scale": 4, "se_channels": 8}},
@@ -118,12 +123,10 @@ def test_two_runs_are_equal_and_another_seed_is_another_model(speakers: Path, tm
 
 
 def test_a_resumed_run_ends_at_the_same_weights(corpus: Path, tmp_path: Path) -> None:
-    constant = {**AUGMENTED, "lr_scheduler_type": "constant", "warmup_steps": 0}
-    whole = train_tiny(tmp_path / "whole", corpus, "--num-train-epochs", 2, **constant)
-    stopped = train_tiny(tmp_path / "stopped", corpus, "--num-train-epochs", 1, **constant)
-    (stopped / "results.json").unlink()
-    go_on = ("train", tmp_path / "stopped.yaml", "--output-dir", stopped, "--num-train-epochs", 2)
-    assert command(*go_on, "--resume-from-checkpoint", "true") == 0
+    values = {**AUGMENTED, "num_train_epochs": 2, "save_total_limit": 9}
+    whole = train_tiny(tmp_path / "whole", corpus, **values)
+    stopped = interrupted(whole, tmp_path / "stopped", 3)
+    train_tiny(stopped, corpus, **values)
     assert read_results(stopped)["run"]["steps"] == 6
     # With a margin that grows over 4 steps, a count that began anew at the third would give others.
     assert same_weights(whole, stopped)

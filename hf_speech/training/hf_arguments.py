@@ -1,0 +1,89 @@
+"""Transformers' own training arguments: which a run may set, what ours are by default, what follows from the data."""
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Collection
+from typing import Any
+
+from ..errors import InputError, one_line, unknown_name
+from .config import RunConfig
+
+# Where ours differ from transformers' own defaults.
+TRAINING_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 16,
+    "num_train_epochs": 10,
+    "learning_rate": 1e-4,
+    "logging_steps": 10,
+    "save_strategy": "epoch",
+    "save_total_limit": 2,
+    "remove_unused_columns": False,
+    "logging_nan_inf_filter": False,  # a loss that is NaN ends the run
+}
+# Fields of TrainingArguments that the run decides, or that would go round the model's own loss.
+OF_THE_RUN = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
+OF_THE_RUN |= {"label_smoothing_factor", "label_names", "prediction_loss_only", "logging_nan_inf_filter"}
+OF_THE_RUN |= {"dataloader_drop_last", "ignore_data_skip", "data_seed"}
+OF_THE_RUN |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
+# Fields in whose place a run has its own.
+REPLACED = {
+    "lr_scheduler_type": "schedule",
+    "lr_scheduler_kwargs": "schedule_config",
+    "warmup_steps": "schedule_config, such as {warmup_steps: 0.1}",
+    "train_sampling_strategy": "buckets, or batch_seconds",
+    "enable_jit_checkpoint": "nothing: a run that is sent SIGTERM saves first",
+}
+
+
+def training_fields() -> dict[str, Any]:
+    """Names and types of transformers' training arguments that a run may set."""
+    from transformers import TrainingArguments
+
+    hints = typing.get_type_hints(TrainingArguments)
+    hints["resume_from_checkpoint"] |= bool  # true: the last one; transformers' command line knows paths only
+    left_out = OF_THE_RUN | REPLACED.keys()
+    return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in left_out}
+
+
+def training_arguments(
+    config: RunConfig, *, validates: bool, metric: str, numbers: Collection[str], uneven: bool = False
+) -> Any:
+    """Transformers' `TrainingArguments` of this run.
+
+    Args:
+        config: the run.
+        validates: whether there are validation rows: then each epoch is validated, and the best one kept, where
+            the arguments do not say otherwise.
+        metric: name of the metric that decides which is best ("uar", "mae"), where the arguments name none.
+        numbers: names of all metrics that a validation gives.
+        uneven: whether some parameters have no gradient in some steps, of which several processes have to be told.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    from ..metrics.regression import LOWER_IS_BETTER
+
+    derived: dict[str, Any] = {
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "disable_tqdm": not sys.stderr.isatty(),  # log lines in place of a bar
+        "use_cpu": not torch.accelerator.is_available(),  # or bf16 is refused there
+        "eval_strategy": "no",
+        "ddp_find_unused_parameters": uneven,
+    }
+    given = config.training
+    best = str(given.get("metric_for_best_model", metric)).removeprefix("eval_")
+    if best not in numbers:
+        raise unknown_name(best, numbers, "metric_for_best_model")
+    if validates and given.get("eval_strategy") != "no":
+        derived.update(
+            eval_strategy="epoch",
+            load_best_model_at_end=given.get("save_strategy") != "no",
+            greater_is_better=best.rpartition("/")[2] not in LOWER_IS_BETTER,
+        )
+    # Of a stream every process reads all rows and takes its share; other batches are dealt out by their sampler.
+    derived["accelerator_config"] = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
+    values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
+    try:
+        return TrainingArguments(output_dir=config.run.output_dir, **values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"training arguments: {one_line(error)}") from error

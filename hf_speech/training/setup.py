@@ -1,0 +1,127 @@
+"""What trains a run: the Trainer with its batches, its collator and its trials, from the run's fields."""
+
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback
+
+from ..data.batching import SpeechBatchSampler
+from ..data.collator import SpeechCollator
+from ..errors import InputError, one_line
+from ..models.batchnorm import VectorBatchNorm1d
+from .arguments import target_rules
+from .build import augmentation_of, backbone_config, build_model, draft_model, feature_extractor, makes_speakers
+from .checkpoints import facts_of
+from .config import RunConfig
+from .hf_arguments import training_arguments
+from .learning import learning_of
+from .rows import RunRows, read_rows
+from .tasks import PRIMARY_METRIC, metric_name, metrics_of
+from .trainer import SpeechTrainer
+from .trials import NUMBERS, ValidationTrials, validation_trials
+
+
+def read_and_build(config: RunConfig) -> tuple[RunRows, Any, Any]:
+    """The rows of a run, its model, as yet untrained, and its feature extractor.
+
+    Raises:
+        InputError: a model that can't be built (found out before any data is read), or data that can't be used.
+    """
+    backbone = backbone_config(config)
+    draft = draft_model(config, backbone)
+    extractor = feature_extractor(config.model, draft.config)
+    shortest = draft.encoder.min_samples / extractor.sampling_rate
+    rows = read_rows(config.data, target_rules(config), min_seconds=shortest)
+    return rows, build_model(config, rows, extractor, backbone), extractor
+
+
+def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> SpeechTrainer:
+    """The trainer of a run.
+
+    Raises:
+        InputError: fields that don't fit together, or not the data.
+    """
+    if rows.streams and config.training.get("max_steps", -1) < 1:
+        raise InputError("streamed training rows have no end: give --max-steps")
+    learning, trials, first = learning_of(config), _trials(config, rows), model.tasks[0]
+    numbers = {"loss", *(metric_name(model.tasks, task, name) for task in model.tasks for name in metrics_of(task))}
+    arguments = training_arguments(
+        config,
+        validates="validation" in rows.splits,
+        metric=metric_name(model.tasks, first, PRIMARY_METRIC[first.problem_type]) if trials is None else "eer",
+        numbers=numbers if trials is None else numbers | set(NUMBERS),
+        uneven=learning.freezing.changes or model.config.layerdrop > 0,
+    )
+    callbacks: list[Any] = []
+    if learning.schedule.needs_validation and arguments.eval_strategy == "no":
+        raise InputError(f"schedule {config.learning.schedule!r} needs validation rows: give --validation, such as 0.1")
+    if config.learning.early_stopping_patience is not None:
+        if arguments.eval_strategy == "no":
+            raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
+        callbacks.append(EarlyStoppingCallback(config.learning.early_stopping_patience))
+    try:
+        return SpeechTrainer(
+            model=model,
+            args=arguments,
+            data_collator=_collator(config, rows, model, extractor),
+            train_dataset=rows.stream(arguments.seed) if rows.streams else rows.splits["train"],
+            eval_dataset=rows.splits.get("validation"),
+            processing_class=extractor,
+            callbacks=callbacks,
+            learning=learning,
+            sampler=None if rows.streams else make_sampler(config, rows, model, arguments),
+            trials=trials,
+            facts=facts_of(config.recipe(), rows.fingerprint(), arguments.world_size),
+            max_seconds=config.batches.max_seconds,
+            channel=config.data.channel,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # such as a report_to that is not installed
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"training arguments: {one_line(error)}") from error
+
+
+def _trials(config: RunConfig, rows: RunRows) -> ValidationTrials | None:
+    if config.data.trials is None:
+        return None
+    if "validation" not in rows.splits:
+        raise InputError("trials are of validation rows: give --validation, or leave trials out")
+    return validation_trials(config.data.trials, rows.splits["validation"], rows.root)
+
+
+def _collator(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> SpeechCollator:
+    return SpeechCollator(
+        extractor,
+        crop_seconds=config.batches.crop_seconds,
+        channel=config.data.channel,
+        min_samples=model.encoder.min_samples,
+        on_bad=config.data.on_bad_audio,
+        augmentation=augmentation_of(config, extractor.sampling_rate),
+        augment_later=torch.accelerator.is_available(),  # on the model's device; on a CPU the workers are as good
+        num_speakers=len(rows.names) if rows.names and makes_speakers(config) else None,
+        with_origin=True,
+    )
+
+
+def make_sampler(config: RunConfig, rows: RunRows, model: Any, arguments: Any) -> SpeechBatchSampler:
+    """Batches of the training rows, the same on every process, of which each takes its own.
+
+    Raises:
+        InputError: a row that is longer than a batch, or a column to balance that is not there.
+    """
+    fields = config.batches
+    by_rows = {"batch_size": arguments.per_device_train_batch_size}
+    try:
+        return SpeechBatchSampler(
+            rows.train_lengths(fields.crop_seconds),
+            **(by_rows if fields.batch_seconds is None else {"batch_seconds": fields.batch_seconds}),
+            buckets=fields.buckets,
+            groups=None if fields.balance is None else rows.groups(fields.balance),
+            # A batch norm can't train on a batch of one.
+            min_rows=2 if any(isinstance(module, VectorBatchNorm1d) for module in model.modules()) else 1,
+            seed=arguments.seed,
+            rank=arguments.process_index,
+            num_ranks=arguments.world_size,
+        )
+    except InputError as error:
+        raise InputError(f"train: {error}") from None

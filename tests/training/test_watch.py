@@ -1,0 +1,54 @@
+"""What a run says of how it goes, and metrics.csv."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data.collator import BatchOrigin
+from hf_speech.training.watch import Watch
+
+from .runs import read_results, read_table, train_tiny
+
+
+def test_counts_of_audio_waiting_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    watch = Watch(sample_rate=1_000, processes=2)
+    with watch.waiting():
+        now = 103.0
+    with watch.apart():  # a validation
+        now = 203.0
+    watch.count(BatchOrigin(("a", "b"), 3_000, 4_000))
+    watch.count(BatchOrigin(("c",), 3_000, 4_000))
+    now = 210.0
+    numbers = watch.numbers()
+    assert numbers["audio_seconds_per_second"] == pytest.approx(2 * 6.0 / 10.0)
+    assert (numbers["data_wait"], numbers["padding"]) == (0.3, 0.25)
+    assert numbers["memory_gb"] > 0.05  # torch alone
+    now = 211.0
+    assert watch.numbers()["audio_seconds_per_second"] == 0
+
+
+def test_metrics_are_kept_as_a_table(corpus: Path, tmp_path: Path) -> None:
+    fields = {"validation": "0.3", "test": "none", "num_train_epochs": 3}
+    folder = train_tiny(tmp_path / "model", corpus, "--logging-steps", 1, **fields)
+    rows = read_table(folder / "metrics.csv")
+    assert list(rows[0])[:5] == ["step", "epoch", "loss", "learning_rate", "grad_norm"]
+    trained, validated = [row for row in rows if row["loss"]], [row for row in rows if row["eval_loss"]]
+    assert [int(row["step"]) for row in trained] == list(range(1, read_results(folder)["run"]["steps"] + 1))
+    assert len(validated) == 3 and all(0 <= float(row["eval_uar"]) <= 1 for row in validated)
+    for row in trained:
+        assert float(row["audio_seconds_per_second"]) > 0 and 0 <= float(row["data_wait"]) <= 1
+        assert 0 <= float(row["padding"]) < 0.6 and float(row["memory_gb"]) > 0.05
+    assert (folder / "curves.png").is_file()
+
+
+def test_tensorboard_is_written(corpus: Path, tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = train_tiny(
+        tmp_path / "model", corpus, "--report-to", "tensorboard", "--logging-steps", 1, max_steps=2, test="none"
+    )
+    (file,) = folder.rglob("events.out.tfevents.*")
+    events = reader.EventAccumulator(str(file)).Reload()
+    assert {"train/loss", "train/learning_rate", "train/audio_seconds_per_second"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
