@@ -355,8 +355,10 @@ def _augment(options: argparse.Namespace, fields: list[str]) -> int:
 
 def _card(options: argparse.Namespace, fields: list[str]) -> int:
     from .hub.card import write_card
+    from .hub.recipe_card import is_recipe, write_recipe_card
 
-    print(write_card(Path(options.folder)))
+    folder = Path(options.folder)
+    print(write_recipe_card(folder) if is_recipe(folder) else write_card(folder))
     return EXIT_OK
 
 

@@ -161,7 +161,7 @@ def _results(results: Facts) -> str:
     ]
     of_trials = {metric["name"] in OF_TRIALS for metric in metrics}
     counted = "Utterances or trials" if len(of_trials) > 1 else "Trials" if True in of_trials else "Utterances"
-    text += _table(("Metric", "Value", "95 % interval", "Data", "Split", counted), rows)
+    text += markdown_table(("Metric", "Value", "95 % interval", "Data", "Split", counted), rows)
     if not any(is_held_out(metric["split"]) for metric in metrics):
         text += "\n\n**There is no test split**: what it does on speech that had no part in any choice is not measured."
     for unit in dict.fromkeys(metric["interval_unit"] for metric in metrics):
@@ -226,7 +226,7 @@ def _trained_on(results: Facts) -> str:
         )
         for name, split in data["splits"].items()
     ]
-    text += _table(("Split", "Utterances", "Speakers", "Hours", "Rule"), rows)
+    text += markdown_table(("Split", "Utterances", "Speakers", "Hours", "Rule"), rows)
     counted = [_label_counts(data["splits"], task) for task in tasks_of(results)]
     text += "".join(f"\n\n{table}" for table in counted if table)
     if data["unlabelled"]:
@@ -234,7 +234,9 @@ def _trained_on(results: Facts) -> str:
     if data["left_out"]:
         text += f"\n\nLeft out: {len(data['left_out'])}.\n\n"
         shown = data["left_out"][:MAX_LISTED]
-        text += _table(("File or row", "Why"), [(row.get("file", row.get("row")), row["reason"]) for row in shown])
+        text += markdown_table(
+            ("File or row", "Why"), [(row.get("file", row.get("row")), row["reason"]) for row in shown]
+        )
         if len(data["left_out"]) > MAX_LISTED:
             text += f"\n\nand {len(data['left_out']) - MAX_LISTED} more, in results.json."
     return text
@@ -248,7 +250,7 @@ def _label_counts(splits: Facts, task: Facts) -> str:
     rows = [[label, *((there or {}).get(label, 0) for there in counts)] for label in task["labels"]]
     several = any("task_labels" in split for split in splits.values())
     title = f"Utterances by `{task['name']}`" if several else "Utterances by label"
-    return f"{title}:\n\n{_table(('Label', *splits), rows)}"
+    return f"{title}:\n\n{markdown_table(('Label', *splits), rows)}"
 
 
 def _recipe(results: Facts) -> str:
@@ -259,7 +261,7 @@ def _recipe(results: Facts) -> str:
         for name, value in facts.items()
         if value is not None
     ]
-    return f"## How it was trained\n\n{_table(('Setting', 'Value'), rows)}"
+    return f"## How it was trained\n\n{markdown_table(('Setting', 'Value'), rows)}"
 
 
 def _limits(results: Facts) -> str:
@@ -276,12 +278,13 @@ def _provenance(results: Facts) -> str:
         *run["versions"].items(),
     ]
     return (
-        f"## Where the numbers come from\n\n{_table(('Fact', 'Value'), rows)}\n\n"
+        f"## Where the numbers come from\n\n{markdown_table(('Fact', 'Value'), rows)}\n\n"
         "This card is made from `results.json` in this folder, which holds the whole configuration too."
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table as Markdown has it."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

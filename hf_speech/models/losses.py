@@ -35,6 +35,7 @@ class LossFacts:
         target_std: standard deviation of the same.
         bins: lowest and highest value and step of a distribution head.
         step: optimiser steps so far, in training; None: not told, margins are full.
+        total: optimiser steps of the run; None: not told.
     """
 
     scale: float = 1.0
@@ -44,6 +45,7 @@ class LossFacts:
     target_std: float = 1.0
     bins: tuple[float, float, float] | None = None
     step: int | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,19 +140,19 @@ def aam_softmax(
     *,
     margin: float = 0.2,
     easy_margin: bool = False,
-    warmup_steps: int = 0,
+    warmup_steps: float = 0.0,
 ) -> Tensor:
     """Cross-entropy of scaled cosines, the right class's angle enlarged (ArcFace): see `additive_angular_margin`.
 
     Args:
         scores: (B, C), scale * cosine.
         labels: (B,) class numbers.
-        facts: its `scale`, `step` and `class_weights`.
+        facts: its `scale`, `step`, `total` and `class_weights`.
         margin: in radians.
         easy_margin: no margin where the angle is beyond a right one.
-        warmup_steps: optimiser steps over which the margin grows from 0.
+        warmup_steps: optimiser steps over which the margin grows from 0; below 1 a share of the run.
     """
-    margin = warmed(margin, facts.step, warmup_steps)
+    margin = warmed(margin, facts.step, warmup_steps, facts.total)
     shifted = additive_angular_margin(scores.float(), labels, facts.scale, margin, easy_margin)
     return cross_entropy(shifted, labels, facts)
 

@@ -67,14 +67,17 @@ def annealed(margin: float, step: int | None) -> float:
     return margin / (1 + 1000 / (1 + 1e-4 * step) ** 2)
 
 
-def warmed(margin: float, step: int | None, warmup_steps: int) -> float:
+def warmed(margin: float, step: int | None, warmup_steps: float, total: int | None = None) -> float:
     """A margin that grows in a straight line from 0 over the first optimiser steps.
 
     Args:
         margin: the full margin.
         step: optimiser steps so far; None: the full margin.
-        warmup_steps: steps until the margin is full.
+        warmup_steps: steps until the margin is full; below 1 a share of the run.
+        total: optimiser steps of the run; None: not told, and a share of it is nothing.
     """
+    if warmup_steps < 1:
+        warmup_steps *= total or 0
     if step is None or step >= warmup_steps:
         return margin
     return margin * step / warmup_steps

@@ -98,6 +98,7 @@ class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
     Attributes:
         optimizer_step: steps of the optimiser so far, for losses that change with them (a margin that grows); a
             trainer sets it. None: not told, and such losses are what they will be in the end.
+        run_steps: steps of the whole run, of which such losses may name a share; None: not told.
     """
 
     def __init__(self, config: HfSpeechConfig) -> None:
@@ -109,6 +110,7 @@ class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
             for task in self.tasks
         )
         self.optimizer_step: int | None = None
+        self.run_steps: int | None = None
         self.post_init()
 
     @property
@@ -196,7 +198,7 @@ class HfSpeechForSequenceClassification(HfSpeechPreTrainedModel):
         losses = []
         for task, head, values in zip(self.tasks, self.heads, scores, strict=True):
             if task.name in labels:
-                facts = task.facts(head, step)
+                facts = task.facts(head, step, self.run_steps)
                 losses.append(apply_loss(LOSSES[task.loss], task.loss_config, values, labels[task.name], facts))
             else:
                 losses.append(values[:0].float().sum())  # 0, and its head still has a gradient: DDP counts on it

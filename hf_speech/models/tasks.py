@@ -88,7 +88,7 @@ class Task:
         """As transformers names it: single_label_classification, multi_label_classification or regression."""
         return LOSSES[self.loss].problem_type
 
-    def facts(self, head: Any, step: int | None) -> LossFacts:
+    def facts(self, head: Any, step: int | None, total: int | None = None) -> LossFacts:
         """What the loss is told beside scores and labels."""
         return LossFacts(
             scale=getattr(head, "scale", 1.0),
@@ -98,6 +98,7 @@ class Task:
             target_std=self.target_std,
             bins=getattr(head, "bins", None),
             step=step,
+            total=total,
         )
 
 

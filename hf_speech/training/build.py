@@ -26,6 +26,7 @@ from .arguments import model_settings
 from .config import HeadArguments, ModelArguments, RunConfig
 from .regularization import regularized
 from .rows import RunRows
+from .start import is_finished, take_weights
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def backbone_config(config: RunConfig) -> Any:
             values = merged(preset, arguments.backbone_config)
         elif arguments.backbone is not None:
             stock = AutoConfig.from_pretrained(arguments.backbone)
+            stock = getattr(stock, "backbone_config", stock)  # of a finished model of ours
             if stock.model_type not in BACKBONES:
                 raise unknown_name(stock.model_type, BACKBONES, f"model_type of backbone {arguments.backbone}:")
             values = encoder_values(config, stock.model_type)
@@ -131,17 +133,21 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
     """
     arguments = config.model
     pretrained = arguments.backbone is not None and arguments.backbone not in PRESETS
+    finished = pretrained and is_finished(str(arguments.backbone))
+    encoder = str(arguments.backbone) if pretrained and not finished else backbone
     settings = {name: value for name, value in model_settings(config).items() if name != "tasks"}
     settings = merged(settings, _task_settings(config, rows))
     try:
         model = HfSpeechForSequenceClassification.from_backbone(
-            str(arguments.backbone) if pretrained else backbone,
-            backbone_config=encoder_values(config, backbone.model_type) if pretrained else None,
+            encoder,
+            backbone_config=encoder_values(config, backbone.model_type) if encoder is not backbone else None,
             sampling_rate=extractor.sampling_rate,
             do_normalize=bool(extractor.do_normalize),
             attn_implementation=arguments.attn_implementation,
             **settings,
         )
+        if finished:
+            take_weights(model, str(arguments.backbone))
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # what torch and others say

@@ -51,6 +51,7 @@ class HeadArguments:
     head_config: dict[str, Any] = _meaning("its options, such as {size: 128}", {})
     loss: str | None = _meaning("cross_entropy, aam_softmax, ...; mse, ccc, ... for regression (cross_entropy)", None)
     loss_config: dict[str, Any] = _meaning("its options, such as {margin: 0.2}", {})
+    ordered: bool = _meaning("whether the classes stand in an order, low to high: numbers then say how far off", False)
     class_weights: str | list[float] | None = _meaning("balanced, a factor a class, or none", None)
     tasks: dict[str, Any] = _meaning(
         "several columns to predict, each with its fields: {emotion: {head: mlp}, age: {loss: ccc, weight: 0.5}}", {}

@@ -49,7 +49,7 @@ class OptimizerSteps(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Called by the Trainer before a step."""
-        own_model(model).optimizer_step = state.global_step
+        own_model(model).optimizer_step, own_model(model).run_steps = state.global_step, state.max_steps
 
 
 class EpochOfBatches(TrainerCallback):

@@ -377,7 +377,7 @@ def test_odd_combinations_are_refused(loss: str, head: str, words: str) -> None:
         ("am_softmax", {"margin": 2.1}, "margin is 2.1; give a number from 0 to 2"),
         ("am_softmax", {"margin": "0.4"}, "margin is '0.4'; give a number"),
         ("am_softmax", {"annealing": 1}, "annealing is 1; give true or false"),
-        ("aam_softmax", {"warmup_steps": True}, "warmup_steps is True; give a whole number, such as 0"),
+        ("aam_softmax", {"warmup_steps": True}, "warmup_steps is True; give a number, such as 0.0"),
     ],
 )
 def test_options_that_no_loss_takes(loss: str, options: dict[str, Any], words: str) -> None:

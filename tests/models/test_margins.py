@@ -117,6 +117,9 @@ def test_annealing_mixes_the_cosine_with_the_margin_and_the_one_without(step: in
 
 def test_the_margin_warms_up_in_a_straight_line() -> None:
     assert [warmed(0.2, step, 10) for step in (0, 5, 10, 11, None)] == pytest.approx([0.0, 0.1, 0.2, 0.2, 0.2])
-    assert warmed(0.2, 0, 0) == 0.2
+    assert [warmed(0.2, step, 0.1, 100) for step in (0, 5, 10, 11, None)] == pytest.approx([0.0, 0.1, 0.2, 0.2, 0.2])
+    assert warmed(0.2, 0, 0) == warmed(0.2, 0, 0.5) == 0.2  # a share of nothing that was told
     half = aam_softmax(SCORES, LABELS, LossFacts(scale=SCALE, step=5), margin=0.2, warmup_steps=10)
+    share = aam_softmax(SCORES, LABELS, LossFacts(scale=SCALE, step=5, total=40), margin=0.2, warmup_steps=0.25)
+    assert torch.equal(half, share)
     assert torch.equal(half, aam_softmax(SCORES, LABELS, LossFacts(scale=SCALE), margin=0.1))
