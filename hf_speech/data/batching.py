@@ -328,4 +328,5 @@ def _check_rows(lengths: np.ndarray, min_rows: int) -> None:
 
 
 def _span(numbers: Sequence[float]) -> str:
-    return f"{min(numbers):.4g} to {max(numbers):.4g}"
+    low, high = (f"{end(numbers):.4g}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"

@@ -1,5 +1,10 @@
 """What a run says of how it goes, and metrics.csv."""
 
+import json
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +12,7 @@ import pytest
 from hf_speech.data.collator import BatchOrigin
 from hf_speech.training.watch import Watch
 
-from .runs import read_results, read_table, train_tiny
+from .runs import read_results, read_table, train_tiny, write_yaml
 
 
 def test_counts_of_audio_waiting_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +57,17 @@ def test_tensorboard_is_written(corpus: Path, tmp_path: Path) -> None:
     events = reader.EventAccumulator(str(file)).Reload()
     assert {"train/loss", "train/learning_rate", "train/audio_seconds_per_second"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+
+
+def test_trackio_is_written(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trackio")
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), max_steps=2, test="none", logging_steps=1)
+    words = ["train", str(config), "--output-dir", str(tmp_path / "model"), "--report-to", "trackio"]
+    home = {**os.environ, "HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-m", "hf_speech.cli", *words], env=home, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    with sqlite3.connect(next(tmp_path.rglob("*.db"))) as table:
+        logged = [json.loads(text) for (text,) in table.execute("select metrics from metrics order by step")]
+    steps = [entry for entry in logged if "train/loss" in entry]
+    assert [entry["train/global_step"] for entry in steps] == [1, 2]
+    assert all(entry["train/audio_seconds_per_second"] > 0 for entry in steps)
