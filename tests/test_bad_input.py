@@ -208,6 +208,11 @@ def test_evaluations_are_not_replaced_unasked(
         (("--freeze-steps", 8), ("freeze_steps", "8")),
         (("--regularization", "all"), ("unknown regularization 'all'", "default, dropout")),
         (("--batch-seconds", 0.3), ("s: over batch_seconds 0.3", "crop_seconds")),
+        (("--balance", "age"), ("balance: age has numbers or lists", "choose a column of classes")),
+        (
+            ("--streaming", "true", "--labels", "a,b", "--balance", "label"),
+            ("balance has no part where rows are streamed",),
+        ),
         (("--balance", "mood"), ("unknown column to balance 'mood'", "speaker_id")),
         (("--augment.noise.folder", "/nowhere", "--augment.noise.probability", 1), ("/nowhere",)),
         (("--dataset", "voxceleb/tiny_few"), ("neither --data-dir nor $HF_SPEECH_DATA", "prepare voxceleb")),

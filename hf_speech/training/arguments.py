@@ -10,7 +10,7 @@ import yaml
 
 from ..errors import InputError, lookup, one_line, unknown_name
 from ..fields import fit, lay
-from .config import GROUPS, DataArguments, HeadArguments, RunConfig
+from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, RunConfig
 from .hf_arguments import REPLACED, training_fields
 from .recipes import find_recipe
 
@@ -77,7 +77,10 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         sorted_in["head"]["tasks"] = fit_tasks(sorted_in["head"]["tasks"], f"{where}: tasks")
     groups = {group: kind(**sorted_in[group]) for group, kind in GROUPS.items()}
     config = RunConfig(**groups, training=sorted_in["training"])
-    _check_names(config, where)
+    try:
+        _check(config)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     for name in _ABOVE_ZERO:
         value = next((fields[name] for fields in sorted_in.values() if name in fields), None)
         if value is not None and not value > 0:
@@ -101,52 +104,72 @@ def model_settings(config: RunConfig) -> dict[str, Any]:
     return merged({name: value for name, value in preset.items() if name != "backbone_config"}, given)
 
 
-def _check_names(config: RunConfig, where: str) -> None:
-    # What the model would refuse after minutes of reading data is refused here.
+def _check(config: RunConfig) -> None:
+    """Refuses what could only be found out after minutes of reading data: names, options, fields that don't agree.
+
+    Raises:
+        InputError: what it is.
+    """
+    _check_model(config)
+    _check_learning(config)
+    _check_targets(config, target_rules(config))
+    _check_rows(config)
+
+
+def _check_model(config: RunConfig) -> None:
     from ..models.configuration import BACKBONES
+    from .parts import check_parts
+
+    model, weights = config.model, config.head.class_weights
+    if model.backbone is None and "model_type" not in model.backbone_config:
+        raise InputError(
+            "no encoder: give --backbone, a Hub name, a folder or a preset, or a backbone_config with a model_type"
+        )
+    if model.backbone is None:
+        lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
+    if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
+        raise InputError(f"unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
+    if isinstance(weights, str):
+        lookup({"balanced": True, "[1, 2], a factor a class": True}, weights, "class_weights")
+    check_parts(model_settings(config))
+
+
+def _check_learning(config: RunConfig) -> None:
     from .build import augmentation_of, makes_speakers
     from .learning import learning_of
-    from .parts import check_parts
     from .regularization import REGULARIZATIONS
 
-    model, head = config.model, config.head
-    try:
-        if model.backbone is None and "model_type" not in model.backbone_config:
-            raise InputError(
-                "no encoder: give --backbone, a Hub name, a folder or a preset, or a backbone_config with a model_type"
-            )
-        if model.backbone is None:
-            lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
-        if isinstance(head.class_weights, str):
-            lookup({"balanced": True, "[1, 2], a factor a class": True}, head.class_weights, "class_weights")
-        check_parts(model_settings(config))
-        rules = target_rules(config)
-        augmentation_of(config)
-        makes_speakers(config)
-        learning_of(config)
-        if config.learning.regularization is not None:
-            lookup(REGULARIZATIONS, config.learning.regularization, "regularization")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    augmentation_of(config)
+    makes_speakers(config)
+    learning_of(config)
+    if config.learning.regularization is not None:
+        lookup(REGULARIZATIONS, config.learning.regularization, "regularization")
+
+
+def _check_targets(config: RunConfig, rules: "Mapping[str, TargetRule]") -> None:
+    head = config.head
     if all(rule.regression for rule in rules.values()):
         for name, value in (("class_weights", head.class_weights), ("labels", config.data.labels)):
             if value is not None:
-                raise InputError(f"{where}: {name} has no part in a regression ({_losses(config)}); leave it out")
+                raise InputError(f"{name} has no part in a regression ({_losses(config)}); leave it out")
     if head.class_weights == "balanced" and any(rule.kind == "multi_label_classification" for rule in rules.values()):
-        raise InputError(f"{where}: class_weights balanced is for one label a row; give a factor a class, or none")
+        raise InputError("class_weights balanced is for one label a row; give a factor a class, or none")
     for name in ("labels", "bins", "target") if head.tasks else ():
         if getattr(config.data, name) != getattr(DataArguments, name):
-            raise InputError(f"{where}: {name} has no part where there are tasks; give it in the table of its task")
-    if config.data.speaker_independent and config.data.target == "speaker_id":
-        raise InputError(f"{where}: speaker_independent can't hold where speakers are the classes; leave it out")
-    if config.data.on_bad_audio == "skip" and not config.data.streaming and config.data.check_audio != "full":
-        raise InputError(f"{where}: on_bad_audio skip needs check_audio full: headers do not show every bad file")
-    if config.data.streaming and config.data.on_bad_audio == "skip" and config.training.get("dataloader_num_workers"):
-        raise InputError(
-            f"{where}: on_bad_audio skip can't count a stream's files in workers: dataloader_num_workers 0"
-        )
-    if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
-        raise InputError(f"{where}: unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
+            raise InputError(f"{name} has no part where there are tasks; give it in the table of its task")
+
+
+def _check_rows(config: RunConfig) -> None:
+    data = config.data
+    if data.speaker_independent and data.target == "speaker_id":
+        raise InputError("speaker_independent can't hold where speakers are the classes; leave it out")
+    for name in ("batch_seconds", "buckets", "balance") if data.streaming else ():
+        if getattr(config.batches, name) != getattr(BatchArguments, name):
+            raise InputError(f"{name} has no part where rows are streamed, as they come; leave it out")
+    if data.on_bad_audio == "skip" and not data.streaming and data.check_audio != "full":
+        raise InputError("on_bad_audio skip needs check_audio full: headers do not show every bad file")
+    if data.streaming and data.on_bad_audio == "skip" and config.training.get("dataloader_num_workers"):
+        raise InputError("on_bad_audio skip can't count a stream's files in workers: dataloader_num_workers 0")
 
 
 def _losses(config: RunConfig) -> str:

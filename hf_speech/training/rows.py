@@ -72,9 +72,14 @@ class RunRows:
         mixed = self.splits["train"].shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
         return mixed.map(lambda row, place: {**row, "draw": [seed, 0, place, 0]}, with_indices=True)
 
-    def train_lengths(self, crop_seconds: float | None) -> np.ndarray:
-        """(N,) samples at 16 kHz that are read of each training row: what is padded when they share a batch."""
-        lengths = np.asarray(self.splits["train"]["length"])
+    def train_lengths(self, crop_seconds: float | None, slowest: float = 1.0) -> np.ndarray:
+        """(N,) samples at 16 kHz that each training row has in a batch, at most.
+
+        Args:
+            crop_seconds: of longer rows, that is all that there is in a batch.
+            slowest: lowest speed at which a row may be played, 1 or below: it is longer then.
+        """
+        lengths = np.ceil(np.asarray(self.splits["train"]["length"]) / min(slowest, 1.0)).astype(np.int64)
         return lengths if crop_seconds is None else np.minimum(lengths, round(crop_seconds * SAMPLE_RATE))
 
     def groups(self, column: str) -> np.ndarray:
@@ -87,10 +92,17 @@ class RunRows:
         if column in self.targets and len(self.targets) == 1:
             values = rows["labels"]
         elif column in rows.column_names:
-            values = [str(value) for value in rows[column]]
+            values = rows[column]
         else:
             raise unknown_name(column, {*rows.column_names, *self.targets}, "column to balance")
-        return np.unique(np.asarray(values), return_inverse=True)[1]
+        missing = sum(value is None for value in values)
+        if missing:
+            raise InputError(
+                f"balance: {missing} of {len(values)} training rows have no {column}; choose another column"
+            )
+        if any(isinstance(value, float | list) for value in values):
+            raise InputError(f"balance: {column} has numbers or lists; choose a column of classes, such as speaker_id")
+        return np.unique(np.asarray([str(value) for value in values]), return_inverse=True)[1]
 
     def fingerprint(self) -> str:
         """Sixteen digits that two runs share if they were trained on the same rows in the same order."""

@@ -113,7 +113,7 @@ def make_sampler(config: RunConfig, rows: RunRows, model: Any, arguments: Any) -
     by_rows = {"batch_size": arguments.per_device_train_batch_size}
     try:
         return SpeechBatchSampler(
-            rows.train_lengths(fields.crop_seconds),
+            rows.train_lengths(fields.crop_seconds, slowest=min(fields.augment.get("speeds") or [1.0])),
             **(by_rows if fields.batch_seconds is None else {"batch_seconds": fields.batch_seconds}),
             buckets=fields.buckets,
             groups=None if fields.balance is None else rows.groups(fields.balance),
