@@ -10,21 +10,21 @@ each: the seconds are not those of a run alone.
 """
 
 import argparse
+import functools
 import json
 import os
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hf_speech.files import replacing
 from hf_speech.results import run_facts
 
 from .real_speech import FOLDS, ROOT, SPEECH, pooled, predictions, train
 from .speakers import ours, rows_of, score, split_by_speaker, trials_of
+from .stages import finish, measured
 
 OUTPUT = ROOT / "benchmarks" / "results" / "augmentations.json"
 PARTIAL = OUTPUT.with_suffix(".partial")  # a line a run: a benchmark that was stopped goes on
@@ -73,11 +73,7 @@ def measure(speech: Path, choice: str, what: str) -> dict[str, Any]:
             found = speakers(speech, choice, folder)
         else:
             found = emotion(speech, choice, FOLDS[int(what.partition(" ")[2])], folder)
-    run = {"choice": choice, "what": what, **found}
-    with PARTIAL.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(run) + "\n")
-    print(choice, what, run["train_seconds"], run.get("cosine", {}).get("eer"), flush=True)
-    return run
+    return {"choice": choice, "what": what, **found}
 
 
 def table_of(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -98,19 +94,13 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands
     torch.set_num_threads(1)
-    runs = [json.loads(line) for line in PARTIAL.read_text("utf-8").splitlines()] if PARTIAL.exists() else []
-    there = {(run["choice"], run["what"]) for run in runs}
-    kinds = ("emotion 0", "speakers", *(f"emotion {i}" for i in range(1, len(FOLDS))))
-    plan = [(choice, kind) for kind in kinds for choice in CHOICES if (choice, kind) not in there]
-    with ThreadPoolExecutor(2) as pool:
-        runs += pool.map(lambda one: measure(options.speech, *one), plan)
+    kinds = ("speakers", *(f"emotion {i}" for i in range(len(FOLDS))))
+    plan = [(choice, kind) for kind in kinds for choice in CHOICES]
+    runs = measured(PARTIAL, plan, functools.partial(measure, options.speech))
     table = table_of(runs)
     print(json.dumps(table, indent=2))
     seconds = [{name: run[name] for name in ("choice", "what", "train_seconds")} for run in runs]
-    content = {"table": table, "choices": CHOICES, "seed": SEED, "runs": seconds, "run": run_facts(SEED)}
-    with replacing(OUTPUT) as temporary_file:
-        temporary_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    PARTIAL.unlink()
+    finish(OUTPUT, PARTIAL, {"table": table, "choices": CHOICES, "seed": SEED, "runs": seconds, "run": run_facts(SEED)})
 
 
 if __name__ == "__main__":

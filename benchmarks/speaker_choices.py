@@ -10,22 +10,22 @@ trials of `benchmarks.speakers`, by cosine and by back ends fitted on the traini
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hf_speech.files import replacing
 from hf_speech.results import run_facts
 
 from .speakers import BACKENDS, RECIPE, ROOT, SPEECH, fold_of, ours, rows_of, score, split_by_speaker, trials_of
+from .stages import finish, measured
 
 OUTPUT = ROOT / "benchmarks" / "results" / "speaker_choices.json"
 PARTIAL = OUTPUT.with_suffix(".partial")  # a line a run: a benchmark that was stopped goes on
@@ -40,17 +40,13 @@ CHOICES: dict[str, Sequence[str]] = {
 }
 
 
-def measure(speech: Path, name: str, fold: int, seed: int) -> dict[str, Any]:
+def measure(speech: Path, name: str, seed: int, fold: int) -> dict[str, Any]:
     folder = speech / "speaker"
     train, test = split_by_speaker([row for row in rows_of(folder) if fold_of(row)], fold)
     with tempfile.TemporaryDirectory() as temporary:
         embed, facts = ours(train, folder, seed, Path(temporary) / "run", CHOICES[name])
-        measured = score(embed, folder, trials_of(test), train)
-    run = {"choice": name, "fold": fold, "seed": seed, **facts, **{way: measured[way]["eer"]["value"] for way in WAYS}}
-    with PARTIAL.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(run) + "\n")
-    print(json.dumps(run), flush=True)
-    return run
+        found = score(embed, folder, trials_of(test), train)
+    return {"choice": name, "fold": fold, "seed": seed, **facts, **{way: found[way]["eer"]["value"] for way in WAYS}}
 
 
 def main() -> None:
@@ -59,20 +55,15 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands
     torch.set_num_threads(1)
-    runs = [json.loads(line) for line in PARTIAL.read_text("utf-8").splitlines()] if PARTIAL.exists() else []
-    there = {(run["choice"], run["seed"], run["fold"]) for run in runs}
-    plan = [one for one in itertools.product(CHOICES, SEEDS, FOLDS) if one not in there]
-    with ThreadPoolExecutor(2) as pool:
-        runs += pool.map(lambda one: measure(options.speech, one[0], one[2], one[1]), plan)
+    plan = list(itertools.product(CHOICES, SEEDS, FOLDS))
+    runs = measured(PARTIAL, plan, functools.partial(measure, options.speech))
     mean = {
         name: {way: float(np.mean([run[way] for run in runs if run["choice"] == name])) for way in WAYS}
         for name in CHOICES
     }
     print(json.dumps(mean, indent=2))
     content = {"mean_eer": mean, "runs": runs, "choices": CHOICES, "recipe": RECIPE.read_text(encoding="utf-8")}
-    with replacing(OUTPUT) as temporary_file:
-        temporary_file.write_text(json.dumps({**content, "run": run_facts(None)}, indent=2) + "\n", encoding="utf-8")
-    PARTIAL.unlink()
+    finish(OUTPUT, PARTIAL, {**content, "run": run_facts(None)})
 
 
 if __name__ == "__main__":
