@@ -22,6 +22,9 @@ BUCKETS = 32  # with a budget of seconds; see benchmarks/batching.py for what is
 TRIALS = 8
 
 
+_PLAN = 2**32 - 1  # tells the stream of an epoch's plan from that of an example, whose third number is a row
+
+
 class Draw(NamedTuple):
     """One example of an epoch: which row, and how often the epoch has drawn it before (0 at first)."""
 
@@ -196,7 +199,7 @@ class SpeechBatchSampler(Sampler[list[Draw]]):
         return padding_share(random_batches(np.concatenate(batches), len(batches), self.seed))
 
     def _rng(self, epoch: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, epoch])
+        return np.random.default_rng([self.seed, epoch, _PLAN])
 
     def _rows_within(self, longest: np.ndarray, batch_seconds: float) -> np.ndarray:
         """How many rows of each bucket's longest are within the budget."""

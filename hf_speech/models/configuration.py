@@ -186,6 +186,10 @@ class HfSpeechConfig(PreTrainedConfig):
             raise InputError(f"layer {self.layer!r} does not exist; valid: {valid}")
         if isinstance(self.layer, int) and not 1 <= self.layer <= depth:
             raise InputError(f"layer {self.layer} does not exist: the encoder has layers 1 to {depth}")
+        if not depth and self.layerdrop > 0:
+            raise InputError(
+                f"layerdrop is {self.layerdrop}, but {self.backbone_config.model_type} has no layers to skip"
+            )
         if self.layer == "weighted_sum" and self.layerdrop > 0:
             raise InputError("layerdrop must be 0 with layer 'weighted_sum': a skipped layer has no output to sum")
 

@@ -11,7 +11,7 @@ import yaml
 from ..errors import InputError, lookup, one_line, unknown_name
 from ..fields import fit, lay
 from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, RunConfig
-from .hf_arguments import REPLACED, training_fields
+from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
 from .recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "early_stopping_p
 _ABOVE_ZERO += (
     "batch_seconds",
     "buckets",
-    "layer_decay",
     "num_train_epochs",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
@@ -141,7 +140,13 @@ def _check_learning(config: RunConfig) -> None:
 
     augmentation_of(config)
     makes_speakers(config)
-    learning_of(config)
+    learning, steps = learning_of(config), config.training.get("max_steps", -1)
+    if steps > 0:
+        learning.check(steps, {**TRAINING_DEFAULTS, **config.training}["learning_rate"])
+    if not 0 < learning.layer_decay <= 1:
+        raise InputError(f"layer_decay is {learning.layer_decay:g}; give a factor above 0, to 1 (all layers alike)")
+    if config.training.get("seed", 0) < 0:
+        raise InputError(f"seed is {config.training['seed']}; give a whole number of 0 or more")
     if config.learning.regularization is not None:
         lookup(REGULARIZATIONS, config.learning.regularization, "regularization")
 

@@ -42,7 +42,7 @@ def backbone_config(config: RunConfig) -> Any:
         if arguments.backbone in PRESETS:
             preset = PRESETS[str(arguments.backbone)]["backbone_config"]
             stock = OWN_BACKBONES[preset["model_type"]]()
-            values = merged(preset, arguments.backbone_config)
+            values = merged(preset, encoder_values(config, preset["model_type"]))
         elif arguments.backbone is not None:
             stock = AutoConfig.from_pretrained(arguments.backbone)
             stock = getattr(stock, "backbone_config", stock)  # of a finished model of ours
@@ -82,6 +82,7 @@ def draft_model(config: RunConfig, backbone: Any) -> HfSpeechModel:
     try:
         with torch.device("meta"):
             draft = HfSpeechModel.from_backbone(backbone, attn_implementation=attention, **settings)
+        draft.freeze(config.learning.freeze, config.learning.freeze_layers)
         if config.model.lora:
             check_lora(draft, config.model.lora)
         return draft

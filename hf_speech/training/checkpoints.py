@@ -6,6 +6,7 @@ then called `checkpoint-<step>`; before a run goes on, the list is checked.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -30,9 +31,12 @@ _STAGED = ".checkpoint-{step}.partial"
 # Fields of a run that may change before it goes on: what is learnt does not hang on them. Of data the content counts
 _FREE = {"output_dir", "overwrite", "resume_from_checkpoint", "keep_checkpoints", "name", "data_name", "data_dir"}
 _FREE |= {"dataset", "language", "license", "synthetic", "unit", "logging_steps", "logging_first_step", "report_to"}
-_FREE |= {"run_name", "disable_tqdm", "save_total_limit", "dataloader_num_workers", "dataloader_prefetch_factor"}
-_FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id", "per_device_eval_batch_size"}
+_FREE |= {"run_name", "disable_tqdm", "save_total_limit", "dataloader_prefetch_factor"}
+_FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id"}
 _MEND = "give what it was to go on, another --output-dir, or --overwrite to start anew"
+# A worker has one thread, whose sums differ in the last digit from those of several.
+_NEARLY = {"dataloader_num_workers"}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ENOUGH = 1 << 20  # free bytes: below them a disk is full, whatever the library that wrote has called it
 
 
@@ -45,6 +49,12 @@ def checkpoints(folder: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The optimiser steps that a checkpoint stands for."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def step_of_last(folder: Path) -> int | None:
+    """The steps of the latest checkpoint in a folder; None where there is none."""
+    found = checkpoints(folder)
+    return step_of(found[-1]) if found else None
 
 
 def staging_folder(folder: Path, step: int) -> Path:
@@ -138,9 +148,10 @@ def check_same_fields(checkpoint: Path, recipe: Mapping[str, Any]) -> None:
     """
     old, new = _manifest(checkpoint)["fields"], _plain(recipe)
     values = {name: [table.get(name, _default(name)) for table in (old, new)] for name in sorted({*old, *new} - _FREE)}
-    differ = [
-        f"{name} is {_short(was)} there and {_short(now)} here" for name, (was, now) in values.items() if was != now
-    ]
+    changed = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+    for name in _NEARLY & changed.keys():
+        logger.warning("%s: %s was %s: it goes on, but not bit for bit", checkpoint, name, _short(changed.pop(name)[0]))
+    differ = [f"{name} is {_short(was)} there and {_short(now)} here" for name, (was, now) in changed.items()]
     if differ:
         raise InputError(f"{checkpoint}: is of another run: {list_some(differ, 5)}; {_MEND}")
 
@@ -173,7 +184,7 @@ def told_of_full_disk(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError) or shutil.disk_usage(folder).free >= _ENOUGH:
+        if isinstance(error, InputError) or not _is_full(error, folder):
             raise
         found = checkpoints(folder)
         there = f"the last whole checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
@@ -181,6 +192,13 @@ def told_of_full_disk(folder: Path, what: str) -> Iterator[None]:
             f"{folder}: the disk is full, and {what} could not be written; {there}; make room and give the same "
             "command again"
         ) from error
+
+
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error is that of a full disk or quota: libraries tell it by number, by words, or not at all."""
+    number = getattr(error, "errno", None)
+    told = any(f"os error {code}" in str(error) for code in _FULL) or "No space left" in str(error)
+    return number in _FULL or told or shutil.disk_usage(folder).free < _ENOUGH
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:

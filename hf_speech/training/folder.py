@@ -1,9 +1,16 @@
 """The folder of a run: who may write to it, and which of its checkpoints can be gone on from."""
 
+import fcntl
 import logging
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
 
 from ..errors import InputError, list_some
 from ..results import FILE_NAME
@@ -11,6 +18,9 @@ from .checkpoints import check_same_fields, checkpoints, faults, last_whole, rem
 from .config import RunConfig
 
 logger = logging.getLogger(__name__)
+
+_OUTLIVED = 10.0  # seconds; a data loader's worker looks every five whether it still has a parent
+FINISHING = ".finishing-"  # how a folder begins in which a finished model is put together
 
 
 def claim_folder(config: RunConfig) -> Path:
@@ -24,11 +34,13 @@ def claim_folder(config: RunConfig) -> Path:
     folder = Path(config.run.output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder as --output-dir")
-    found = checkpoints(folder)
+    found, resume = checkpoints(folder), config.training.get("resume_from_checkpoint")
+    if config.run.overwrite and resume:
+        raise InputError("overwrite starts anew, and resume_from_checkpoint goes on: leave one of them out")
     if not config.run.overwrite:
         if (folder / FILE_NAME).exists():
             raise InputError(f"{folder}: holds a finished model; give another --output-dir, or --overwrite")
-        if found and config.training.get("resume_from_checkpoint") is False:
+        if found and resume is False:
             raise InputError(f"{folder}: holds {found[-1].name} of an unfinished run; --overwrite starts anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,12 +49,65 @@ def claim_folder(config: RunConfig) -> Path:
     return folder
 
 
+class StartAnew(TrainerCallback):
+    """Removes the checkpoints of an earlier run when training begins: not before all was checked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer."""
+        if state.is_world_process_zero:
+            remove_checkpoints(self.folder)
+
+
 def remove_checkpoints(folder: Path) -> None:
-    """Removes the Trainer's checkpoints; of several processes the first does it."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        remove_staged(folder)
-        for checkpoint in checkpoints(folder):
-            shutil.rmtree(checkpoint)
+    """Removes the checkpoints of a folder."""
+    for checkpoint in checkpoints(folder):
+        shutil.rmtree(checkpoint)
+
+
+def remove_leavings(folder: Path) -> None:
+    """Removes what a killed run left half-written."""
+    remove_staged(folder)
+    for path in folder.glob(f"{FINISHING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While a run writes to its folder, no other one does; of several processes of a run the first sees to it.
+
+    The lock is the folder's own and leaves with the process, however that ends; where a file system has none, nobody
+    is kept off.
+
+    Raises:
+        InputError: another run is at it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if int(os.environ.get("RANK", "0")) == 0 and not _locked(handle):
+            mend = "wait for it, or give another --output-dir"
+            raise InputError(f"{folder}: another run is writing there; {mend}")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Locks a folder; waits as long as the workers of a killed run may outlive it."""
+    until = time.monotonic() + _OUTLIVED
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+        except OSError as error:
+            logger.debug("no locks here: %s", error)
+            return True
 
 
 def checkpoint_to_resume(config: RunConfig, folder: Path) -> Path | None:

@@ -23,6 +23,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 # Fields of TrainingArguments that the run decides, or that would go round the model's own loss.
 OF_THE_RUN = {"output_dir", "do_train", "do_eval", "do_predict", "remove_unused_columns", "length_column_name"}
 OF_THE_RUN |= {"label_smoothing_factor", "label_names", "prediction_loss_only", "logging_nan_inf_filter"}
+OF_THE_RUN |= {"save_only_model", "accelerator_config", "auto_find_batch_size", "per_device_eval_batch_size"}
+OF_THE_RUN |= {"dataloader_persistent_workers", "restore_callback_states_from_checkpoint"}
 OF_THE_RUN |= {"dataloader_drop_last", "ignore_data_skip", "data_seed"}
 OF_THE_RUN |= {"hub_token"}  # train.yaml and the card show all fields: a token belongs in the environment
 # Fields in whose place a run has its own.
@@ -52,8 +54,8 @@ def training_arguments(
 
     Args:
         config: the run.
-        validates: whether there are validation rows: then each epoch is validated, and the best one kept, where
-            the arguments do not say otherwise.
+        validates: whether there are validation rows: then what is saved is validated, each epoch if nothing is
+            said, and the best one kept, where the arguments do not say otherwise.
         metric: name of the metric that decides which is best ("uar", "mae"), where the arguments name none.
         numbers: names of all metrics that a validation gives.
         uneven: whether some parameters have no gradient in some steps, of which several processes have to be told.
@@ -75,8 +77,10 @@ def training_arguments(
     if best not in numbers:
         raise unknown_name(best, numbers, "metric_for_best_model")
     if validates and given.get("eval_strategy") != "no":
+        by_steps = given.get("save_strategy") == "steps"
         derived.update(
-            eval_strategy="epoch",
+            eval_strategy="steps" if by_steps else "epoch",
+            eval_steps=given.get("save_steps") if by_steps else None,
             load_best_model_at_end=given.get("save_strategy") != "no",
             greater_is_better=best.rpartition("/")[2] not in LOWER_IS_BETTER,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
+from torch.utils.data import get_worker_info
 
 from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio, check_rows
@@ -69,8 +70,8 @@ class RunRows:
         They are mixed through a buffer, since class folders come class by class. Each has a `draw` of its own, on which
         all hangs that is random about it.
         """
-        mixed = self.splits["train"].shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
-        return mixed.map(lambda row, place: {**row, "draw": [seed, 0, place, 0]}, with_indices=True)
+        mixed = self.splits["train"].repeat(None).shuffle(seed=seed, buffer_size=STREAM_BUFFER)
+        return mixed.map(lambda row, place: {**row, "draw": [seed, _worker(), place, 0]}, with_indices=True)
 
     def train_lengths(self, crop_seconds: float | None, slowest: float = 1.0) -> np.ndarray:
         """(N,) samples at 16 kHz that each training row has in a batch, at most.
@@ -89,12 +90,10 @@ class RunRows:
             InputError: no such column.
         """
         rows = self.splits["train"]
-        if column in self.targets and len(self.targets) == 1:
-            values = rows["labels"]
-        elif column in rows.column_names:
-            values = rows[column]
-        else:
-            raise unknown_name(column, {*rows.column_names, *self.targets}, "column to balance")
+        there = {*rows.column_names, *self.targets} - {"labels", "length", "audio"}
+        if column not in there:
+            raise unknown_name(column, there, "column to balance")
+        values = rows["labels"] if [column] == list(self.targets) else rows[column]
         missing = sum(value is None for value in values)
         if missing:
             raise InputError(
@@ -105,12 +104,23 @@ class RunRows:
         return np.unique(np.asarray([str(value) for value in values]), return_inverse=True)[1]
 
     def fingerprint(self) -> str:
-        """Sixteen digits that two runs share if they were trained on the same rows in the same order."""
-        if self.streams:
-            return "streamed"
-        rows = self.splits["train"]
-        content = [json.dumps(list(rows[name])) for name in ("length", "labels")]
-        return hashlib.sha256("".join([*content, json.dumps(self.targets)]).encode()).hexdigest()[:16]
+        """Sixteen digits that two runs share if they had the same rows to learn from and to validate on, in order.
+
+        The rows are looked at by their names, lengths and labels; what else is in a file is not read for it.
+        """
+        digest = hashlib.sha256(json.dumps(self.targets).encode())
+        for split in ("train", "validation"):
+            rows = self.splits.get(split)
+            if isinstance(rows, Dataset):
+                for values in (item_ids(rows, self.root), list(rows["length"]), list(rows["labels"])):
+                    digest.update(json.dumps(values).encode())
+        return digest.hexdigest()[:16]
+
+
+def _worker() -> int:
+    """Which of a data loader's processes this is: 0 the main one, then the workers."""
+    worker = get_worker_info()
+    return 0 if worker is None else worker.id + 1
 
 
 def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, min_seconds: float) -> RunRows:

@@ -20,7 +20,15 @@ from .checkpoints import check_same_data, told_of_full_disk
 from .config import RunConfig
 from .evaluation import Evaluation, evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments, recipe_facts
-from .folder import checkpoint_to_resume, claim_folder, remove_checkpoints
+from .folder import (
+    FINISHING,
+    StartAnew,
+    alone,
+    checkpoint_to_resume,
+    claim_folder,
+    remove_checkpoints,
+    remove_leavings,
+)
 from .recipes import CONFIG_NAME
 from .rows import RunRows
 from .setup import make_trainer, read_and_build
@@ -42,15 +50,21 @@ def train(config: RunConfig) -> Results:
         InputError: something that was given can't be used, or training diverged; nothing is written then but, perhaps,
             checkpoints.
     """
-    started = time.monotonic()
     folder = claim_folder(config)
-    seed = config.training.get("seed", DEFAULT_SEED)
-    set_seed(seed)
+    with alone(folder):
+        return _train(config, folder)
+
+
+def _train(config: RunConfig, folder: Path) -> Results:
+    started = time.monotonic()
+    set_seed(config.training.get("seed", DEFAULT_SEED))
     resumed = checkpoint_to_resume(config, folder)
     rows, model, extractor = read_and_build(config)
     trainer = make_trainer(config, rows, model, extractor)
+    if trainer.is_world_process_zero():
+        remove_leavings(folder)
     if resumed is None:
-        remove_checkpoints(folder)  # not before all was checked
+        trainer.add_callback(StartAnew(folder))
     else:
         check_same_data(resumed, trainer.facts)
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
@@ -59,13 +73,15 @@ def train(config: RunConfig) -> Results:
     begun = time.monotonic()
     with told_of_full_disk(folder, "the log"):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    train_seconds = time.monotonic() - begun
+    times = {"started": started, "train_seconds": time.monotonic() - begun}
     if not trainer.is_world_process_zero():
         return Results({}, {}, [], None, {})
     _refuse_divergence(model)
     rows = rows.without(trainer.data_collator.skipped)
-    times = {"started": started, "train_seconds": train_seconds}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".finishing-") as name, told_of_full_disk(folder, "the model"):
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=FINISHING) as name,
+        told_of_full_disk(folder, "the finished model"),
+    ):
         fresh = Path(name)
         if config.model.lora:  # what is measured is what is kept
             model = save_adapted(model, fresh)

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback
 
 from ..data.batching import SpeechBatchSampler
 from ..data.collator import SpeechCollator
+from ..data.targets import known, labels_of
 from ..errors import InputError, one_line
 from ..models.batchnorm import VectorBatchNorm1d
 from .arguments import target_rules
@@ -16,6 +16,7 @@ from .config import RunConfig
 from .hf_arguments import training_arguments
 from .learning import learning_of
 from .rows import RunRows, read_rows
+from .stopping import EarlyStopping
 from .tasks import PRIMARY_METRIC, metric_name, metrics_of
 from .trainer import SpeechTrainer
 from .trials import NUMBERS, ValidationTrials, validation_trials
@@ -52,13 +53,17 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
         numbers=numbers if trials is None else numbers | set(NUMBERS),
         uneven=learning.freezing.changes or model.config.layerdrop > 0,
     )
+    if arguments.eval_strategy != "no" and trials is None:
+        labels = labels_of(rows.splits["validation"], list(rows.targets))[first.name]
+        if not known(labels).any():
+            raise InputError(f"validation: no row has a {first.name}, which decides; give it, or other validation rows")
     callbacks: list[Any] = []
     if learning.schedule.needs_validation and arguments.eval_strategy == "no":
         raise InputError(f"schedule {config.learning.schedule!r} needs validation rows: give --validation, such as 0.1")
     if config.learning.early_stopping_patience is not None:
         if arguments.eval_strategy == "no":
             raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
-        callbacks.append(EarlyStoppingCallback(config.learning.early_stopping_patience))
+        callbacks.append(EarlyStopping(config.learning.early_stopping_patience))
     try:
         return SpeechTrainer(
             model=model,

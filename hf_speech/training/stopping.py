@@ -1,28 +1,27 @@
-"""SIGTERM, as a cluster sends it to a job that has to leave: the run saves first, and can go on later."""
+"""When a run ends or saves: SIGTERM, as a cluster sends it to a job that has to leave; early stopping; epochs' ends."""
 
-import logging
 import signal
 import threading
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainerCallback
-
-from ..errors import StoppedError
-
-logger = logging.getLogger(__name__)
+from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 
 class SaveWhenTold(TrainerCallback):
-    """Saves a checkpoint after the step in which SIGTERM came, and ends the run by `StoppedError`.
+    """Hears SIGTERM while a run trains.
 
-    At the end of an epoch it waits for what belongs there (a validation, the scheduler's view of it), so that the run
-    which goes on from there is the run that was not stopped.
+    At the end of an epoch, and of the run, it waits for what belongs there (a validation, the scheduler's view of it),
+    so that the run which goes on from there is the run that was not stopped.
+
+    Attributes:
+        is_due: whether the run is to be saved and ended after the step, or the epoch, that has just ended.
     """
 
     def __init__(self) -> None:
-        self.is_told = self.is_saving = False
+        self.is_told = self.is_due = False
         self._before: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -32,31 +31,20 @@ class SaveWhenTold(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after an optimiser step."""
-        if self._all_told(args) and not float(state.epoch).is_integer():
-            self.is_saving = control.should_save = True
+        self.is_due = self._all_told(args) and not _epoch_ends(state)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after an epoch, before its validation."""
-        if self._all_told(args):
-            self.is_saving = control.should_save = True
+        self.is_due = self._all_told(args)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the Trainer after a checkpoint was written."""
-        if self.is_saving:
-            self._restore()
-            raise StoppedError(f"stopped by SIGTERM at step {state.global_step} of {state.max_steps}, which is saved")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the Trainer: the signal is as it was."""
-        self._restore()
-
-    def _hear(self, number: int, frame: Any) -> None:
-        self.is_told = True
-
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """The signal is as it was before."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self.is_told = True
 
     def _all_told(self, args: Any) -> bool:
         """Whether any process was told: they save together."""
@@ -65,3 +53,45 @@ class SaveWhenTold(TrainerCallback):
             dist.all_reduce(told, dist.ReduceOp.MAX)
             self.is_told = bool(told.item())
         return self.is_told
+
+
+class SaveAfterValidation(TrainerCallback):
+    """Puts a save that falls on the end of an epoch off until that epoch's validation, which it has to remember."""
+
+    def __init__(self) -> None:
+        self.is_pending = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after an optimiser step."""
+        if control.should_save and args.eval_strategy == IntervalStrategy.EPOCH and _epoch_ends(state):
+            control.should_save, self.is_pending = False, True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after an epoch, before its validation."""
+        control.should_save |= self.is_pending
+        self.is_pending = False
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """transformers' early stopping, which remembers over a kill how long there was no gain."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer, of a run that goes on with the state of its checkpoint."""
+        super().on_train_begin(args, state, control, **kwargs)
+        self.early_stopping_patience_counter = stopped_short(state)
+
+
+def stopped_short(state: Any) -> int:
+    """For how many validations there was no gain, as a checkpoint's state has it."""
+    kept = (state.stateful_callbacks or {}).get(EarlyStopping.__name__)
+    return kept["attributes"]["early_stopping_patience_counter"] if isinstance(kept, dict) else 0
+
+
+def ignore_sigterm(worker: int) -> None:
+    """For the workers of a data loader: a signal to all processes of a job is for the one that saves."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _epoch_ends(state: Any) -> bool:
+    """Whether the step that has just ended is the last of its epoch, or of the run."""
+    return state.global_step >= state.max_steps or float(state.epoch).is_integer()

@@ -7,28 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from ..data.batching import KeyedRows, SpeechBatchSampler
-from ..data.collator import BatchOrigin, augmented
+from ..data.collator import augmented
 from ..data.targets import known, labels_of
-from ..errors import InputError, list_some
+from ..errors import InputError, StoppedError, list_some
 from ..inference import MAX_SECONDS, Inference, infer, own_model, tasks_of
 from ..models.embedding import evaluating
-from .checkpoints import checkpoints, publish, staging_folder, told_of_full_disk
+from .checkpoints import checkpoints, publish, staging_folder, step_of_last, told_of_full_disk
 from .freezing import FreezingSteps, parameter_groups
 from .learning import Learning
 from .schedules import make_scheduler
-from .stopping import SaveWhenTold
+from .stopping import EarlyStopping, SaveAfterValidation, SaveWhenTold, ignore_sigterm, stopped_short
 from .tasks import metric_name, point_numbers
 from .trials import ValidationTrials
 from .watch import Watch, WriteMetrics
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 8  # files that a message names
 
 
 class LogLines(TrainerCallback):
@@ -102,9 +105,13 @@ class SpeechTrainer(Trainer):
         self.learning, self.sampler, self.facts = learning, sampler, facts or {}
         self.trials, self.max_seconds, self.channel = trials, max_seconds, channel
         self._staged: Path | None = None  # where a checkpoint is being written
+        self._is_extra = False  # whether that is one which only a signal has asked for
+        self._files: tuple[str, ...] = ()  # that the step which is being made is about
         self.watch = Watch(self.processing_class.sampling_rate, self.args.world_size)
         self.add_callback(OptimizerSteps)
-        self.add_callback(SaveWhenTold)
+        self.add_callback(SaveAfterValidation)
+        self.stopper = SaveWhenTold()
+        self.add_callback(self.stopper)
         self.add_callback(WriteMetrics(Path(self.args.output_dir)))
         if learning is not None:
             learning.freezing.thaw(own_model(self.model))
@@ -119,13 +126,16 @@ class SpeechTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """The batches of the sampler, on every process its own."""
         if self.sampler is None:
-            return super().get_train_dataloader()
+            stream = super().get_train_dataloader()
+            stream.worker_init_fn = ignore_sigterm
+            return stream
         workers = self.args.dataloader_num_workers
         loader = DataLoader(
             KeyedRows(self.train_dataset, self.args.seed),
             batch_sampler=self.sampler,
             collate_fn=self.data_collator,
             num_workers=workers,
+            worker_init_fn=ignore_sigterm,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
         )
@@ -167,6 +177,18 @@ class SpeechTrainer(Trainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
+    def train(self, *arguments: Any, **settings: Any) -> Any:
+        """As the Trainer's.
+
+        Raises:
+            StoppedError: SIGTERM came; a checkpoint was saved.
+        """
+        self.watch.begin()
+        try:
+            return super().train(*arguments, **settings)
+        finally:
+            self.stopper.restore()
+
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """As the Trainer's, and the time that it takes is noted."""
         with self.watch.waiting():
@@ -184,16 +206,25 @@ class SpeechTrainer(Trainer):
         if "augmentation" in inputs:
             inputs = augmented(self._prepare_inputs(inputs))
         loss = super().training_step(model, inputs, num_items_in_batch)
+        self._files = (*self._files, *origin.files)[-_NAMED:] if origin is not None else ()
         if not torch.isfinite(loss).all():
-            self._refuse(loss, origin)
+            self._refuse(f"the loss is {loss.item():g}")
         return loss
 
-    def _refuse(self, loss: Tensor, origin: BatchOrigin | None) -> None:
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        # With half precision (fp16) gradients overflow now and then: its scaler leaves such a step out.
+        if getattr(self.accelerator, "scaler", None) is None and not torch.isfinite(torch.as_tensor(norm)).all():
+            self._refuse(f"the norm of the gradient is {float(norm):g}")
+        self._files = ()
+        return norm
+
+    def _refuse(self, what: str) -> None:
         found = checkpoints(Path(self.args.output_dir))
         last = f"the last whole checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
-        files = f" on {list_some(origin.files, 8)}" if origin is not None else ""
+        files = f" on {list_some(self._files)}" if self._files else ""
         raise InputError(
-            f"training diverged: the loss is {loss.item():g} at step {self.state.global_step + 1}{files}; {last}; "
+            f"training diverged: {what} at step {self.state.global_step + 1}{files}; {last}; "
             "give a smaller learning_rate or a longer warm-up (schedule_config), or look at these files"
         )
 
@@ -214,8 +245,10 @@ class SpeechTrainer(Trainer):
             )
             with evaluating(model):  # the loss as it will be in the end, whatever the step
                 numbers = validation_numbers(model, outcome, rows)
-        if self.trials is not None and outcome.embeddings is not None:
-            numbers |= self.trials.numbers(outcome.embeddings)
+            if self.trials is not None and outcome.embeddings is not None:
+                numbers |= self.trials.numbers(outcome.embeddings)
+            # Batch norms differ from process to process by their last batch: all decide by what the first one saw.
+            (numbers,) = broadcast_object_list([numbers])
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
@@ -231,7 +264,8 @@ class SpeechTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """As the Trainer's, but whole or not at all, and without its pickled arguments."""
         folder, step = Path(self.args.output_dir), self.state.global_step
-        staged = staging_folder(folder, step)
+        self._require_finite()
+        best, staged = self.state.best_model_checkpoint, staging_folder(folder, step)
         written, checkpoint = staged / f"checkpoint-{step}", folder / f"checkpoint-{step}"
         if self.args.should_save:
             shutil.rmtree(staged, ignore_errors=True)
@@ -241,7 +275,8 @@ class SpeechTrainer(Trainer):
             with self.watch.apart(), told_of_full_disk(folder, f"the checkpoint of step {step}"):
                 super()._save_checkpoint(model, trial)
                 if self.state.best_global_step == step:
-                    self.state.best_model_checkpoint = str(checkpoint)
+                    # A run that was not told to stop would have saved nothing here, and could not go back to it.
+                    self.state.best_model_checkpoint = best if self._is_extra else str(checkpoint)
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
                     (written / TRAINING_ARGS_NAME).unlink(missing_ok=True)
@@ -257,11 +292,38 @@ class SpeechTrainer(Trainer):
                 str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
             )
 
-    def _init_training_state(self, *arguments: Any) -> Any:
-        begun = super()._init_training_state(*arguments)
-        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
-        if self.state.best_model_checkpoint is None and best.is_dir():  # the folder was moved meanwhile
-            self.state.best_model_checkpoint = str(best)
+    def _require_finite(self) -> None:
+        for name, weights in self.model.named_parameters():
+            if not weights.isfinite().all():
+                self._refuse(f"{name} has become NaN or infinite")
+
+    def _maybe_log_save_evaluate(self, *arguments: Any, **settings: Any) -> None:
+        super()._maybe_log_save_evaluate(*arguments, **settings)
+        if not self.stopper.is_due:
+            return
+        step = self.state.global_step
+        if step_of_last(Path(self.args.output_dir)) != step:
+            self._is_extra = True
+            self._save_checkpoint(self.model, None)
+        raise StoppedError(f"stopped by SIGTERM at step {step} of {self.state.max_steps}, which is saved")
+
+    def _init_training_state(
+        self, max_steps: int, steps_an_epoch: int, epochs: int, checkpoint: str | None, trial: Any
+    ) -> tuple[int, int]:
+        """As the Trainer's, in the folder that the run has now; a run that has made all its steps makes no more."""
+        begun = super()._init_training_state(max_steps, steps_an_epoch, epochs, checkpoint, trial)
+        if checkpoint is None:
+            return begun
+        kept = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if kept.best_model_checkpoint is not None:
+            best = Path(self.args.output_dir) / Path(kept.best_model_checkpoint).name
+            self.state.best_model_checkpoint = str(best) if best.is_dir() else None
+            if not best.is_dir():
+                logger.warning("%s, the best so far, is gone: the last one will be kept in its place", best)
+        patience = [callback.early_stopping_patience for callback in self.callback_handler.callbacks
+                    if isinstance(callback, EarlyStopping)]  # fmt: skip
+        if self.state.global_step >= max_steps or any(stopped_short(self.state) >= count for count in patience):
+            return epochs, 0
         return begun
 
 

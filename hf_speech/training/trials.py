@@ -48,9 +48,13 @@ def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationT
     Raises:
         InputError: there is no such list, a trial of it is not about these rows, or its label is false.
     """
-    there = [path for path in (Path(name), Path(root or ".") / name) if path.is_file()]
+    folder = Path(root or ".")
+    folder = folder.parent if folder.is_file() else folder
+    there = [path for path in (Path(name), folder / name) if path.is_file()]
     if not there:
-        raise InputError(f"trials: there is no file {name}, nor one in {root}; give a list with lines `1|0 path path`")
+        raise InputError(
+            f"trials: there is no file {name}, nor one in {folder}; give a list with lines `1|0 path path`"
+        )
     if "id" not in rows.column_names:
         raise InputError("trials: the validation rows have no column id, by which a list names them; leave trials out")
     problems = Problems()

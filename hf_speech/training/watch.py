@@ -1,5 +1,6 @@
 """How a run goes: seconds of audio a second, the share of time that it waits for data, padding, memory; metrics.csv."""
 
+import csv
 import resource
 import sys
 import time
@@ -28,9 +29,10 @@ class Watch:
 
     def __init__(self, sample_rate: int, processes: int = 1) -> None:
         self.sample_rate, self.processes = sample_rate, processes
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Nothing has been counted yet."""
         self.since, self.waited, self.real, self.padded = time.monotonic(), 0.0, 0, 0
 
     @contextmanager
@@ -70,7 +72,7 @@ class Watch:
             "padding": 1 - self.real / self.padded if self.padded else 0.0,
             "memory_gb": _memory() / 1e9,
         }
-        self._begin()
+        self.begin()
         return {name: round(value, 4) for name, value in counted.items()}
 
 
@@ -79,20 +81,41 @@ class WriteMetrics(TrainerCallback):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / METRICS
+        self.columns: list[str] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer, of a run that goes on with the log of its checkpoint."""
+        self.columns = []
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the Trainer with what it logs."""
-        if state.is_world_process_zero:
-            write_metrics(state.log_history, self.path)
+        """Called by the Trainer with what it logs: a line is added, or a new column makes the table anew."""
+        if not state.is_world_process_zero or not _is_line(state.log_history[-1]):
+            return
+        entry = state.log_history[-1]
+        if entry.keys() <= set(self.columns):
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerow([entry.get(name, "") for name in self.columns])
+        else:
+            self.columns = write_metrics(state.log_history, self.path)
 
 
-def write_metrics(history: Sequence[dict[str, Any]], path: Path) -> None:
-    """The Trainer's log as a table: its first columns are step, epoch, loss, learning rate, norm of the gradient."""
-    rows = [entry for entry in history if "train_runtime" not in entry]
+def write_metrics(history: Sequence[dict[str, Any]], path: Path) -> list[str]:
+    """The Trainer's log as a table: its first columns are step, epoch, loss, learning rate, norm of the gradient.
+
+    Returns:
+        The columns.
+    """
+    rows = [entry for entry in history if _is_line(entry)]
+    names = {name: None for entry in rows for name in entry}
+    columns = [*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST)]
     if rows:
-        names = {name: None for entry in rows for name in entry}
-        columns = [*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST)]
         write_table([{name: entry.get(name, "") for name in columns} for entry in rows], path)
+    return columns
+
+
+def _is_line(entry: dict[str, Any]) -> bool:
+    """Whether it is not the summary at the end."""
+    return "train_runtime" not in entry
 
 
 def _memory() -> float:
