@@ -121,7 +121,22 @@ def _parser() -> argparse.ArgumentParser:
     quickstart.add_argument("--overwrite", action="store_true", help="replace a finished model")
 
     _add_prepare(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_augment(commands)
 
+    card = _command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
+    card.add_argument("folder", metavar="DIR", help="a model's folder")
+
+    doctor = _command(commands, "doctor", _doctor, "what is installed, what works, what is known to be broken",
+                      "hf-speech doctor\nhf-speech doctor --fix")  # fmt: skip
+    doctor.add_argument("--fix", action="store_true", help="mend a torchaudio that was built for another torch")
+    doctor.add_argument("--json", action="store_true", help="the report as JSON")
+    return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     train = _command(commands, "train", _train, "train a model as a YAML file says",
                      "hf-speech train train.yaml --output-dir runs/emotion\n"
                      "hf-speech train train.yaml --output-dir runs/slow --learning-rate 1e-4 --layer 9\n"
@@ -145,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
         "--fields", action="store_true", help="list all fields, and all parts of models with their options"
     )
 
+
+def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model on labelled data",
                         "hf-speech evaluate my-model my-recordings/test\n"
                         "hf-speech evaluate user/model user/data --split test --target emotion")  # fmt: skip
@@ -154,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output-dir", help="folder for results.json and plots (evaluation-MODEL)")
     evaluate.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
 
+
+def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
     predict = _command(commands, "predict", _predict, "labels and scores of audio files",
                        "hf-speech predict my-model speech.wav\n"
                        "hf-speech predict my-model recordings/ --json > predictions.json")  # fmt: skip
@@ -165,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
     predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
 
+
+def _add_augment(commands: "argparse._SubParsersAction[_Parser]") -> None:
     augment = _command(commands, "augment", _augment, "write what an augmentation does to a recording, to listen to",
                        "hf-speech augment speech.wav --output-dir listen              one file of each kind\n"
                        "hf-speech augment speech.wav --output-dir listen --noise.probability 1 --noise.snr '[5, 5]'\n"
@@ -174,15 +195,6 @@ def _parser() -> argparse.ArgumentParser:
     augment.add_argument("--recipe", help="a YAML file or a recipe, whose field augment is shown; flags stand above it")
     augment.add_argument("--count", type=int, default=1, help="draws, or of each kind so many (%(default)s)")
     augment.add_argument("--seed", type=int, default=0, help="of the draws (%(default)s)")
-
-    card = _command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
-    card.add_argument("folder", metavar="DIR", help="a model's folder")
-
-    doctor = _command(commands, "doctor", _doctor, "what is installed, what works, what is known to be broken",
-                      "hf-speech doctor\nhf-speech doctor --fix")  # fmt: skip
-    doctor.add_argument("--fix", action="store_true", help="mend a torchaudio that was built for another torch")
-    doctor.add_argument("--json", action="store_true", help="the report as JSON")
-    return parser
 
 
 def _add_prepare(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -77,7 +77,7 @@ def kill(config: Path, folder: Path, step: int, delay: float, how: signal.Signal
     else:
         raise AssertionError(said[-5:])
     time.sleep(delay)
-    os.killpg(process.pid, how) if how is signal.SIGKILL else process.send_signal(how)
+    os.killpg(process.pid, how)  # workers too, as a cluster does it
     said += process.communicate(timeout=120)[1].splitlines()
     assert process.returncode == (-how if how is signal.SIGKILL else 128 + how)
     return said
