@@ -50,7 +50,8 @@ def test_commands_parse(command):
 
 
 def test_the_configurations_are_those_in_the_repository():
-    shown = {block.splitlines()[0].removeprefix("# "): block for block in blocks("yaml")}
+    files = [block for block in blocks("yaml") if block.startswith("# model_cards/")]
+    shown = {block.splitlines()[0].removeprefix("# "): block for block in files}
     assert len(shown) == 2
     for path, block in shown.items():
         assert yaml.safe_load(block) == yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))

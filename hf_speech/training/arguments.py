@@ -76,14 +76,14 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         sorted_in["head"]["tasks"] = fit_tasks(sorted_in["head"]["tasks"], f"{where}: tasks")
     groups = {group: kind(**sorted_in[group]) for group, kind in GROUPS.items()}
     config = RunConfig(**groups, training=sorted_in["training"])
-    try:
-        _check(config)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
     for name in _ABOVE_ZERO:
         value = next((fields[name] for fields in sorted_in.values() if name in fields), None)
         if value is not None and not value > 0:
             raise InputError(f"{where}: {name} is {value}; give a number above 0")
+    try:
+        _check(config)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     return config
 
 

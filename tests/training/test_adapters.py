@@ -91,7 +91,7 @@ def test_the_finished_folder_is_the_adapted_model_without_peft(adapted: Path, ba
     torch.testing.assert_close(logits_of(finished), logits_of(unmerged), atol=1e-5, rtol=0)
     unchanged = HfSpeechForSequenceClassification(HfSpeechConfig.from_pretrained(adapted))
     unchanged.encoder.load_pretrained(str(backbone))
-    assert (logits_of(unchanged) - logits_of(finished)).abs().max() > 1e-2
+    assert (logits_of(unchanged) - logits_of(finished)).abs().max() > 1e-3
     by_peft = PeftModel.from_pretrained(unchanged, str(adapted / "adapter"))
     torch.testing.assert_close(logits_of(by_peft), logits_of(finished), atol=1e-5, rtol=0)
 
