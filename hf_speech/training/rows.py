@@ -70,7 +70,7 @@ class RunRows:
         They are mixed through a buffer, since class folders come class by class. Each has a `draw` of its own, on which
         all hangs that is random about it.
         """
-        mixed = self.splits["train"].repeat(None).shuffle(seed=seed, buffer_size=STREAM_BUFFER)
+        mixed = self.splits["train"].shuffle(seed=seed, buffer_size=STREAM_BUFFER).repeat(None)
         return mixed.map(lambda row, place: {**row, "draw": [seed, _worker(), place, 0]}, with_indices=True)
 
     def train_lengths(self, crop_seconds: float | None, slowest: float = 1.0) -> np.ndarray:
