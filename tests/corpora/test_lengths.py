@@ -190,6 +190,7 @@ def test_many_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 MEASURE = """
 import sys
+import pyarrow as pa
 from hf_speech.corpora.lengths import measure
 from hf_speech.corpora.listing import list_audio
 from hf_speech.data.problems import Problems
@@ -197,7 +198,7 @@ from hf_speech.errors import InputError
 if __name__ == "__main__":
     table = list_audio(sys.argv[1], Problems()).rename_columns({"name": "id"})
     try:
-        measure(table, Problems(), 2)
+        measure(pa.concat_tables([table] * 100), Problems(), 2)  # half a minute, were it not stopped
     except InputError as error:
         sys.exit(f"refused: {error}")
 """
@@ -216,7 +217,7 @@ def workers_of(pid: int) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes as Linux shows them")
 @pytest.mark.parametrize("stopped", ["a worker is killed", "Ctrl-C"])
 def test_what_is_stopped_ends(tmp_path: Path, stopped: str) -> None:
-    many(tmp_path / "c", 2_600)
+    many(tmp_path / "c", 1_000)
     (tmp_path / "run.py").write_text(MEASURE)
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "c")],
