@@ -198,7 +198,7 @@ from hf_speech.errors import InputError
 if __name__ == "__main__":
     table = list_audio(sys.argv[1], Problems()).rename_columns({"name": "id"})
     try:
-        measure(pa.concat_tables([table] * 100), Problems(), 2)  # half a minute, were it not stopped
+        measure(pa.concat_tables([table] * 100), Problems(), 2)  # seconds, were it not stopped
     except InputError as error:
         sys.exit(f"refused: {error}")
 """

@@ -1,0 +1,133 @@
+"""Two processes that train one model: they decide alike, and go on alike when all of them were killed.
+
+Run as a script it is one rank: it trains the config that it is given and writes what it validated.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+from hf_speech.inference import infer
+from hf_speech.training.arguments import read_config
+from hf_speech.training.run import leave_process_group
+from hf_speech.training.setup import make_trainer, read_and_build
+from hf_speech.training.trainer import validation_numbers
+from tests.training.runs import same_weights, write_yaml
+from tests.training.test_resume import BATCHES, EVERYTHING
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ON_TWO_CPUS = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    """torchrun with two processes."""
+    return subprocess.Popen(
+        [*LAUNCH, *map(str, words)],
+        env=ON_TWO_CPUS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*words: object) -> list[str]:
+    """Runs to the end -> what was said."""
+    process = start(*words)
+    said = process.communicate(timeout=300)[1].splitlines()
+    assert process.returncode == 0, said[-20:]
+    return said
+
+
+def test_ranks_decide_by_the_same_numbers(corpus: Path, tmp_path: Path) -> None:
+    """Each rank's batch norms have seen other rows last; schedule and early stopping must not part over that."""
+    config = write_yaml(
+        tmp_path / "run.yaml",
+        dataset=str(corpus),
+        head="batchnorm",
+        learning_rate=0.03,
+        validation="speaker_id=speaker05",
+        test="none",
+        per_device_train_batch_size=2,
+        max_steps=60,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="no",
+        logging_steps=1,
+        schedule="plateau",
+        schedule_config={"patience": 1},
+        early_stopping_patience=6,
+    )
+    finish(__file__, config, tmp_path / "model")
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
+    assert first["own_loss"] != second["own_loss"]  # or nothing here could have gone wrong
+    for name in ("step", "validated", "rates", "best"):
+        assert first[name] == second[name], name
+    assert first["step"] < 60 and len(set(first["rates"])) > 1  # both did have to decide
+
+
+@pytest.mark.slow
+def test_killed_ranks_go_on_alike(corpus: Path, tmp_path: Path) -> None:
+    fields = {**EVERYTHING, **BATCHES["seconds"], "max_steps": 12, "dataset": str(corpus)}
+    config = write_yaml(tmp_path / "run.yaml", **fields)
+    words = ["-m", "hf_speech.cli", "train", config, "--output-dir"]
+    finish(*words, tmp_path / "whole")
+    process = start(*words, tmp_path / "killed")
+    assert process.stderr is not None
+    assert any(line.startswith("step 8 of") for line in process.stderr)
+    kill_all(tmp_path / "killed")
+    process.communicate(timeout=60)
+    said = finish(*words, tmp_path / "killed")
+    assert any(line.startswith("going on from") for line in said)
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+    first, second = (load_file(tmp_path / run / "checkpoint-12/model.safetensors") for run in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def kill_all(folder: Path) -> None:
+    """SIGKILL to each process that has the folder in its command line; torchrun gives its own other process groups."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended by now
+            continue
+        if str(folder).encode() in words:
+            os.kill(int(place.name), signal.SIGKILL)
+
+
+def rank(config_file: Path, folder: Path) -> dict[str, Any]:
+    """One rank's run -> what it validated and did."""
+    config = read_config(config_file, {"output_dir": str(folder)})
+    rows, model, extractor = read_and_build(config)
+    trainer = make_trainer(config, rows, model, extractor)
+    trainer.train()
+    validation = rows.splits["validation"]
+    own = validation_numbers(model, infer(model, extractor, validation), validation)
+    history = trainer.state.log_history
+    return {
+        "step": trainer.state.global_step,
+        "own_loss": own["loss"],
+        "validated": [entry for entry in history if "eval_loss" in entry],
+        "rates": [entry["learning_rate"] for entry in history if "learning_rate" in entry],
+        "best": [trainer.state.best_metric, trainer.state.best_global_step],
+    }
+
+
+def main() -> None:
+    config, folder = map(Path, sys.argv[1:])
+    found = rank(config, folder)
+    (folder.parent / f"rank{dist.get_rank()}.json").write_text(json.dumps(found))
+    leave_process_group()
+
+
+if __name__ == "__main__":
+    main()
