@@ -29,7 +29,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Measures what the README claims, on this machine; two hours. (`python -m benchmarks.speaker_choices`: one more.)
+# Measures what the README claims, on this machine; four hours. (`python -m benchmarks.speaker_choices`: one more.)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 

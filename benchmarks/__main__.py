@@ -4,7 +4,7 @@ import importlib
 import time
 
 SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa")
-SUITES += ("real_speech", "speakers")
+SUITES += ("batching", "real_speech", "speakers", "augmentations")
 
 
 def main() -> None:
