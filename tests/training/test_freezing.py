@@ -5,8 +5,6 @@ Run as a script it is one rank of a distributed run: it writes what it found to 
 
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from hf_speech.models.configuration import SSL_BACKBONES
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.training.freezing import Freezing, FreezingSteps
 from tests.models.tiny import lively, tiny_config, waveforms
+from tests.ranks import finish_ranks
 
 PREFIX = "speech.frame_encoder.backbone."
 STEPS = 8
@@ -316,17 +315,7 @@ def distributed(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_on_two_ranks(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    run = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, tmp_path],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3_000:]
+    finish_ranks(__file__, tmp_path)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["wrapped"] == "DistributedDataParallel" and found["ranks_agree"]
     for step, trained in enumerate(TRAINED):

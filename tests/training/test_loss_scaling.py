@@ -4,8 +4,6 @@ Run as a script it is one rank of a distributed run: it writes the norm of the g
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from tests.models.tiny import lively, tiny_config, waveforms, without_dropout
+from tests.ranks import finish_ranks
 
 UTTERANCES = 8
 
@@ -79,19 +78,7 @@ def test_on_one_device(per_device: int, accumulation: int, expected: float, tmp_
 
 @pytest.mark.parametrize(("per_device", "accumulation"), [(4, 1), (2, 2)])
 def test_on_two_ranks(per_device: int, accumulation: int, expected: float, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*launcher, __file__, str(tmp_path), str(per_device), str(accumulation)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3_000:]
+    finish_ranks(__file__, tmp_path, per_device, accumulation)
     found = json.loads((tmp_path / "norm.json").read_text())
     print(f"2 ranks x {per_device} x {accumulation}: {found['grad_norm']:.6f}, without a Trainer {expected:.6f}")
     assert found["ranks"] == 2

@@ -6,7 +6,6 @@ Run as a script it is one rank: it trains the config that it is given and writes
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,31 +20,9 @@ from hf_speech.training.arguments import read_config
 from hf_speech.training.run import leave_process_group
 from hf_speech.training.setup import make_trainer, read_and_build
 from hf_speech.training.trainer import validation_numbers
+from tests.ranks import finish_ranks, start_ranks
 from tests.training.runs import same_weights, write_yaml
 from tests.training.test_resume import BATCHES, EVERYTHING
-
-ROOT = Path(__file__).parents[2]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ON_TWO_CPUS = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def start(*words: object) -> subprocess.Popen[str]:
-    """torchrun with two processes."""
-    return subprocess.Popen(
-        [*LAUNCH, *map(str, words)],
-        env=ON_TWO_CPUS,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(*words: object) -> list[str]:
-    """Runs to the end -> what was said."""
-    process = start(*words)
-    said = process.communicate(timeout=300)[1].splitlines()
-    assert process.returncode == 0, said[-20:]
-    return said
 
 
 def test_ranks_decide_by_the_same_numbers(corpus: Path, tmp_path: Path) -> None:
@@ -67,7 +44,7 @@ def test_ranks_decide_by_the_same_numbers(corpus: Path, tmp_path: Path) -> None:
         schedule_config={"patience": 1},
         early_stopping_patience=6,
     )
-    finish(__file__, config, tmp_path / "model")
+    finish_ranks(__file__, config, tmp_path / "model")
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
     assert first["own_loss"] != second["own_loss"]  # or nothing here could have gone wrong
     for name in ("step", "validated", "rates", "best"):
@@ -80,13 +57,13 @@ def test_killed_ranks_go_on_alike(corpus: Path, tmp_path: Path) -> None:
     fields = {**EVERYTHING, **BATCHES["seconds"], "max_steps": 12, "dataset": str(corpus)}
     config = write_yaml(tmp_path / "run.yaml", **fields)
     words = ["-m", "hf_speech.cli", "train", config, "--output-dir"]
-    finish(*words, tmp_path / "whole")
-    process = start(*words, tmp_path / "killed")
+    finish_ranks(*words, tmp_path / "whole")
+    process = start_ranks(*words, tmp_path / "killed")
     assert process.stderr is not None
     assert any(line.startswith("step 8 of") for line in process.stderr)
     kill_all(tmp_path / "killed")
     process.communicate(timeout=60)
-    said = finish(*words, tmp_path / "killed")
+    said = finish_ranks(*words, tmp_path / "killed")
     assert any(line.startswith("going on from") for line in said)
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     first, second = (load_file(tmp_path / run / "checkpoint-12/model.safetensors") for run in ("whole", "killed"))
