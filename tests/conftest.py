@@ -1,5 +1,7 @@
 """What the tests share: where the real speech lies, and tiny models that are built once."""
 
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,11 @@ from hf_speech.testing import write_fake_corpus
 # The real speech for tests: given by path, never copied into the repository.
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"
 VOXCELEB_LISTS = SPEECH.parent / "voxceleb-lists"
+
+
+# Where the tests run in the background, Ctrl-C is ignored, and what they start would ignore it too.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
