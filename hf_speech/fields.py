@@ -1,5 +1,6 @@
 """Fields of a dataclass from YAML and flags: every value as its annotation wants it, or refused in one line."""
 
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -8,6 +9,27 @@ from typing import Any, Literal
 import yaml
 
 from .errors import InputError, unknown_name
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with numbers such as 1e-8, which YAML 1.2 has and PyYAML reads as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """What a text in YAML says: the one way in which files and flags are read here.
+
+    >>> read_yaml("{final: 1e-8, name: e-8, when: 1.5e3}")
+    {'final': 1e-08, 'name': 'e-8', 'when': 1500.0}
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 def parse_flags(words: Sequence[str]) -> dict[str, Any]:
@@ -49,7 +71,7 @@ def lay(values: dict[str, Any], name: str, value: Any) -> None:
 
 def _read_value(name: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"--{name}: {text!r} can't be read as YAML; put it in quotes of its own") from None
     # YAML reads 010 as 8 and 1_0 as 10: what is not written as a whole number is, is text.
@@ -57,10 +79,12 @@ def _read_value(name: str, text: str) -> Any:
 
 
 def fit(value: Any, hint: Any, where: str) -> Any:
-    """The value, as the annotation wants it: YAML reads 1e-3 as text, and flags read 3 where 3.0 is meant.
+    """The value, as the annotation wants it: flags read 3 where 3.0 is meant, and the word none where nothing is.
 
-    >>> fit("1e-3", float, "learning_rate"), fit(0.1, str | None, "test"), fit("a, b", list[str], "labels")
-    (0.001, '0.1', ['a', 'b'])
+    >>> fit(3, float, "learning_rate"), fit(0.1, str | None, "test"), fit("a, b", list[str], "labels")
+    (3.0, '0.1', ['a', 'b'])
+    >>> fit("none", float | None, "crop_seconds"), fit("none", dict, "augment"), fit("none", str | None, "neck")
+    (None, {}, 'none')
 
     Args:
         value: as YAML or a flag has it.
@@ -73,6 +97,12 @@ def fit(value: Any, hint: Any, where: str) -> Any:
     wanted = kinds(hint)
     if value is None and type(None) in wanted:
         return None
+    if value in (None, "none"):
+        literals = {item for kind in wanted for item in typing.get_args(kind) if typing.get_origin(kind) is Literal}
+        if str not in wanted and "none" not in literals and type(None) in wanted:
+            return None
+        if all((typing.get_origin(kind) or kind) is dict for kind in wanted):
+            return {}
     if float in wanted and not isinstance(value, bool):
         if isinstance(value, int | float) and int not in wanted:
             return float(value)

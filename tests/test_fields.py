@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from hf_speech.errors import InputError
-from hf_speech.fields import fit, kinds, parse_flags
+from hf_speech.fields import fit, kinds, parse_flags, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ from hf_speech.fields import fit, kinds, parse_flags
         ("a=b, c=d", dict[str, str], {"a": "b", "c": "d"}),
         ({"a": 1}, dict[str, Any], {"a": 1}),
         ("balanced", str | list[float] | None, "balanced"),
+        ("none", float | None, None),
+        ("none", Literal["eager"] | None, None),
+        ("none", Literal["none", "cnn"], "none"),
+        ("none", str | None, "none"),
+        ("none", dict[str, Any], {}),
+        (None, dict[str, Any], {}),
     ],
 )
 def test_a_value_becomes_what_its_annotation_says(value: Any, hint: Any, fitted: Any) -> None:
@@ -40,6 +46,8 @@ def test_a_value_becomes_what_its_annotation_says(value: Any, hint: Any, fitted:
 @pytest.mark.parametrize(
     ("value", "hint", "said"),
     [
+        ("none", float, "run.yaml: x: 'none' is not a number"),
+        ("none", int, "run.yaml: x: 'none' is not of the kind int"),
         ("much", float, "run.yaml: x: 'much' is not a number"),
         (True, int, "run.yaml: x: True is not of the kind int"),
         (True, str, "run.yaml: x: True is no text"),
@@ -65,7 +73,7 @@ def test_the_kinds_of_a_union_are_laid_flat() -> None:
 def test_flags_are_names_with_values_or_bare() -> None:
     words = ["--learning-rate", "1e-3", "--overwrite", "--name=a b", "--seed=3", "--test", "speaker_id=a,b"]
     assert parse_flags(words) == {
-        "learning_rate": "1e-3", "overwrite": True, "name": "a b", "seed": 3, "test": "speaker_id=a,b",
+        "learning_rate": 1e-3, "overwrite": True, "name": "a b", "seed": 3, "test": "speaker_id=a,b",
     }  # fmt: skip
     # YAML 1.1 would read these as 8, 10 and 90.
     assert parse_flags(["--name", "010", "--output-dir", "1_0", "--data-name", "1:30"]) == {
@@ -86,3 +94,16 @@ def test_words_that_are_no_flags_are_refused(words: list[str], said: str) -> Non
     with pytest.raises(InputError) as caught:
         parse_flags(words)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("text", ["1e-8", "-1E-8", "1.e-8", "+.1e+3", "1e5", "0.00001", "5.0e-6"])
+def test_a_number_is_a_number_wherever_it_stands(text: str) -> None:
+    number = float(text)
+    assert read_yaml(f"{{final: {text}, list: [{text}]}}") == {"final": number, "list": [number]}
+    assert parse_flags(["--schedule-config", f"{{final: {text}}}"]) == {"schedule_config": {"final": number}}
+    assert type(read_yaml(text)) is float
+
+
+@pytest.mark.parametrize("text", ["e-8", "1e", "1e-", "-e5", ".e1", "1e-8s", "'1e-8'", "id1e5", "1_e5"])
+def test_what_is_no_number_stays_text(text: str) -> None:
+    assert read_yaml(text) == text.strip("'")

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 
 VARIABLE = "HF_SPEECH_DATA"
+HOME = "prepared"  # what the folder is called where none is given: in messages, and on cards
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ PREPARED = {
 def preparation(name: str, home: str | Path) -> str | None:
     """The command that prepares a corpus by its name, such as `voxceleb/tiny_few`; None: it is none of those.
 
-    >>> preparation("iemocap/fold2", "data")
-    'hf-speech prepare iemocap --data-dir IEMOCAP_full_release --fold 2 --output-dir data/iemocap/fold2'
+    >>> preparation("iemocap/fold2", "prepared")
+    'hf-speech prepare iemocap --data-dir IEMOCAP_full_release --fold 2 --output-dir prepared/iemocap/fold2'
 
     Args:
         name: of the corpus.
@@ -80,9 +81,9 @@ def find_dataset(name: str, data_dir: str | None = None) -> str:
     home = data_dir or os.environ.get(VARIABLE)
     if home and (Path(home) / name).exists():
         return str(Path(home) / name)
-    how = preparation(name, home or "DATA")
+    how = preparation(name, home or HOME)
     if how is None:
         return name
     looked = f"nothing at {Path(home) / name}" if home else f"neither --data-dir nor ${VARIABLE} says where corpora lie"
-    there = "" if home else ", then --data-dir DATA"
+    there = "" if home else f", then --data-dir {HOME}"
     raise InputError(f"dataset {name}: {looked}; make it with `{how}`{there}")

@@ -18,6 +18,7 @@ from .speeds import change_speed
 
 SPEEDS = (0.9, 1.1)  # that are shown where the settings name none
 DEFAULT_SEED = 0
+_HEARD = 0.05  # dB: what is told to a tenth
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ def write_examples(
     return examples
 
 
+def not_shown(augmentation: Augmentation | None) -> str:
+    """A sentence on the babble, where one recording alone can't show it; else nothing."""
+    settings = augmentation or Augmentation()
+    if settings.babble.folder is not None or (_can_happen(settings) and not settings.babble.probability):
+        return ""
+    return "babble is not shown: it is made of the other rows of a batch; or give --babble.folder, a folder of speech"
+
+
 def _example(augmentation: Augmentation, waveform: np.ndarray, rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
     """One draw, applied step by step: names of what happened, words for it, and the waveform, in [-1, 1]."""
     speed = augmentation.draw_speed(rng)
@@ -80,14 +89,19 @@ def _example(augmentation: Augmentation, waveform: np.ndarray, rng: np.random.Ge
     lengths = torch.tensor([made.shape[1]])
     names = [] if speed == 1 else [f"speed-{speed:g}"]
     told = [] if speed == 1 else [f"speed {speed:g}"]
-    for name, drawn in augmentation.draw(made.shape[1], rng).items():
+    draws = augmentation.draw(made.shape[1], rng)
+    for name, drawn in draws.items():
         before = made
         made = apply_effect(name, made, lengths, collate_drawn([{name: drawn}])[name])
         names.append(name)
         told.append(drawn.told + (_measured(before, made, lengths) if "snr_db" in drawn.values else ""))
-    peak = float(made.abs().max())
-    if peak > 1:
-        told.append(f"all of it {20 * math.log10(peak):.1f} dB softer, to stay within full scale")
+    softer = 20 * math.log10(max(float(made.abs().max()), 1.0))
+    if "gain" in draws and softer >= _HEARD:  # the last effect: what is heard of it is what is left
+        drawn_db = float(draws["gain"].values["decibels"])
+        heard = round(drawn_db - softer, 1) + 0.0  # no -0.0
+        told[-1] = f"gain {heard:+.1f} dB ({drawn_db:+.1f} dB drawn, which would pass full scale)"
+    elif softer >= _HEARD:
+        told.append(f"all of it {softer:.1f} dB softer, to stay within full scale")
     return "-".join(names) or "unchanged", "; ".join(told) or "unchanged", limit_peak(made)[0].numpy()
 
 

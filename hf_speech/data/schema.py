@@ -136,6 +136,10 @@ def require_column(rows: Dataset | IterableDataset, name: str, purpose: str) -> 
     names = rows.column_names or []
     if name in names:
         return
+    ours = near_miss(name)
+    if ours in names:
+        hint = f" (it is called {ours} here, mapped or not: write {ours})"
+        raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
     near = [c for c in names if near_miss(c) == name]
     near = near or difflib.get_close_matches(name, names, n=1)
     hint = f" (is it {near[0]!r}? then map it: columns {name}={near[0]})" if near else ""

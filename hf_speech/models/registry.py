@@ -69,7 +69,8 @@ def with_options(part: Callable[..., T], options: Mapping[str, Any], what: str) 
 
     Args:
         part: a class or function whose options are keyword-only parameters.
-        options: option -> value of the kind that its default is of; those left out keep their defaults.
+        options: option -> value of the kind that its default is of; those left out keep their defaults, as do those
+            whose default is None and whose value is the word none.
         what: the part by name, for the message ("pooling 'attentive'").
 
     Raises:
@@ -85,7 +86,8 @@ def with_options(part: Callable[..., T], options: Mapping[str, Any], what: str) 
             raise unknown_name(name, known, f"option of {what}")
         if not _is_like(value, known[name]):
             raise InputError(f"{what}: {name} is {value!r}; give {_kind_of(known[name])}")
-    return partial(part, **options)
+    nothing = {name for name, value in options.items() if known[name] is None and value == "none"}
+    return partial(part, **{name: value for name, value in options.items() if name not in nothing})
 
 
 def _is_like(value: object, default: object) -> bool:

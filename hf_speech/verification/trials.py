@@ -54,15 +54,16 @@ def read_trials(path: str | Path, problems: Problems) -> pa.Table:
             problems.add("malformed line", path, f"{line[:60]!r} is not '{FORMAT}'; mend or remove the line", number)
             continue
         labels.append(int(cells[0]))
-        left.append(codes.setdefault(_without_extension(cells[1]), len(codes)))
-        right.append(codes.setdefault(_without_extension(cells[2]), len(codes)))
+        left.append(codes.setdefault(without_extension(cells[1]), len(codes)))
+        right.append(codes.setdefault(without_extension(cells[2]), len(codes)))
         numbers.append(number)
     if not labels:
         raise InputError(f"{path}: holds no trial; its lines have the form '{FORMAT}'")
     return _table(np.array(labels), np.array(left), np.array(right), np.array(numbers), list(codes))
 
 
-def _without_extension(path: str) -> str:
+def without_extension(path: str) -> str:
+    """A path as lists of trials name it: without the extension of an audio file."""
     stem, extension = os.path.splitext(path)
     return stem if extension.lower() in AUDIO_EXTENSIONS else path
 

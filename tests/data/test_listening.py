@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from hf_speech.cli import main
 from hf_speech.data.augment import Augmentation
 from hf_speech.data.drawing import Babble, Gain, Noise, Reverb
-from hf_speech.data.listening import write_examples
+from hf_speech.data.listening import not_shown, write_examples
 from hf_speech.errors import InputError
 from tests.sounds import voice_like
 
@@ -75,8 +76,39 @@ def test_nothing_is_clipped_and_what_is_made_softer_is_told(tmp_path: Path) -> N
     plan = Augmentation(gain=Gain(probability=1, db=[6, 6]))
     (example,) = write_examples(loud, tmp_path, plan)
     made, _ = sf.read(example.path)
-    assert example.told == "gain +6.0 dB; all of it 5.6 dB softer, to stay within full scale"
+    assert example.told == "gain +0.4 dB (+6.0 dB drawn, which would pass full scale)"
     np.testing.assert_allclose(made, tone(400) / 0.5, atol=1e-4)  # a tone yet, at full scale
+    given, _ = sf.read(loud)
+    assert decibels(made, given) == pytest.approx(0.4, abs=0.05)  # what is told is what is heard
+
+
+def test_a_peak_that_is_as_good_as_full_scale_is_not_told_of(tmp_path: Path) -> None:
+    loud = tmp_path / "loud.wav"
+    peak = float(np.abs(tone(400)).max())
+    sf.write(loud, tone(400) / peak, RATE, subtype="FLOAT")
+    for db, told in ((0.04, "gain +0.0 dB"), (0.2, "gain +0.0 dB (+0.2 dB drawn, which would pass full scale)")):
+        (example,) = write_examples(loud, tmp_path / "out", Augmentation(gain=Gain(probability=1, db=[db, db])))
+        assert example.told == told
+    noise = Augmentation(noise=Noise(probability=1, snr=[10, 10]))
+    (example,) = write_examples(loud, tmp_path / "out", noise)
+    assert " dB softer, to stay within full scale" in example.told and " 0.0 dB softer" not in example.told
+
+
+def test_babble_that_one_recording_can_not_show_is_told_of() -> None:
+    assert not_shown(None) == not_shown(Augmentation(babble=Babble(probability=0.2)))
+    assert not_shown(None).startswith("babble is not shown") and "--babble.folder" in not_shown(None)
+    assert not_shown(Augmentation(noise=Noise(probability=0.5))) == ""
+
+
+def test_the_command_tells_of_babble_and_of_a_recipe_that_augments_nothing(
+    voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["augment", str(voice), "--output-dir", str(tmp_path / "out")]
+    assert main([*words, "--recipe", "wavlm-lora-voxceleb"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == not_shown(None)
+    assert main([*words, "--recipe", "wav2vec2-iemocap-vft"]) == 2
+    said = "hf-speech augment: --recipe wav2vec2-iemocap-vft: it has no augment; leave --recipe out, or give another\n"
+    assert capsys.readouterr().err == said
 
 
 def test_bad_input_is_named(voice: Path, tmp_path: Path) -> None:
