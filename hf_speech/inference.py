@@ -1,7 +1,7 @@
 """Model + rows -> logits and embeddings of whole utterances: in training, evaluation and prediction alike."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
 from .data.checks import MIN_SAMPLES, check_rows
-from .data.collator import SpeechCollator, chunk_rows
+from .data.collator import Chunk, SpeechCollator, chunk_rows
+from .data.frozen import FROZEN, frames_batch, places_of
 from .data.readers import audio_files
 from .data.speeds import speeds_in_names
 from .errors import InputError, one_line
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
 BATCH_SECONDS = 60.0  # padded seconds in a batch
+BatchMaker = Callable[[Sequence[int]], dict[str, torch.Tensor]]  # numbers of pieces -> what a model takes
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def infer(
     Args:
         model: an audio classifier; its mode (training or not), part by part, is the same afterwards.
         feature_extractor: the model's.
-        rows: N rows with `audio` and `length`, as `check_rows` gives them.
+        rows: N rows with `audio` and `length`, as `check_rows` gives them; those with the column `FROZEN` are for a
+            model whose encoder was run once, and their audio is not read.
         max_seconds: the longest piece, seconds.
         batch_seconds: padded seconds in a batch. A stock model, whose numbers may depend on padding, gets one
             utterance at a time.
@@ -150,12 +153,11 @@ def infer(
     lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
     exact = isinstance(own_model(model), HfSpeechPreTrainedModel)
     batches = length_batches(lengths.tolist(), batch_seconds * SAMPLE_RATE if exact else 0.0)
-    collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
-    inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
+    make = _batch_maker(model, feature_extractor, rows, pieces, channel)
     collected: dict[str, np.ndarray] = {}
     with evaluating(model):
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
-            tensors = collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
+            tensors = make(batch)
             outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
             for name, tensor in _named(outputs).items():
                 values = tensor.float().cpu().numpy()
@@ -167,6 +169,22 @@ def infer(
         logits[task.name] = over_speeds(values, len(task.labels))
     scores = tuple(averaged[f"scores/{i}"] for i in range(len(logits))) if "scores/0" in averaged else None
     return Inference(logits, scores, averaged.get("embeddings"))
+
+
+def _batch_maker(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    rows: Dataset,
+    pieces: Sequence[Chunk],
+    channel: int | str,
+) -> BatchMaker:
+    """What makes batches of the rows: of their audio, or of what a frozen encoder has said of it."""
+    if FROZEN in rows.column_names:
+        places = places_of(rows, pieces)
+        return lambda batch: frames_batch([places[i] for i in batch])
+    collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
+    inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
+    return lambda batch: collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
 
 
 def _named(outputs: Any) -> dict[str, torch.Tensor]:

@@ -51,6 +51,7 @@ _TITLES = {
     "min_dcf": "minDCF",
 }
 _LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
+_NAMED_LAYERS = 8  # more lines than that have names at some of them only
 _NOT_METRICS = ("_runtime", "_per_second", "_time")
 
 
@@ -148,8 +149,10 @@ def plot_schedule(
     rates: Sequence[float] | np.ndarray,
     path: str | os.PathLike[str],
     phases: Sequence[tuple[float, float, str]] = (),
+    openings: Sequence[tuple[float, str]] = (),
+    never_trained: str = "",
 ) -> "Figure":
-    """The learning rate against the optimizer step, with phases of the run as shaded spans.
+    """The learning rate against the optimizer step, with phases of the run as shaded spans, and layers as thin lines.
 
     The axis is logarithmic where most rates would otherwise lie on the ground: where half of them are below a tenth of
     the highest, though above 0. A rate of 0 can't be shown there.
@@ -159,6 +162,8 @@ def plot_schedule(
         rates: (N,) learning rates in force for them.
         path: of the picture.
         phases: (first step, last step, what holds from the one to the other), such as (0, 12_500, "backbone frozen").
+        openings: (first step at which it is trained, name of a layer), in order; of many, only some names are written.
+        never_trained: what is not trained at any step, for the title.
 
     Raises:
         InputError: there is no step.
@@ -168,6 +173,13 @@ def plot_schedule(
     figure, axes = _figure(6.4, 3.2 + 0.2 * ceil(len(phases) / 2))
     for (first, last, label), (colour, _) in zip(phases, cycle(_LINES[1:]), strict=False):
         axes.axvspan(first, last, color=colour, alpha=0.15, linewidth=0, label=label)
+    for i, (first, name) in enumerate(openings):
+        axes.axvline(first, color="0.6", linewidth=0.6)
+        if i % ceil(len(openings) / _NAMED_LAYERS) == 0:
+            style = {"rotation": 90, "ha": "left", "va": "top", "size": 7, "color": "0.3"}
+            axes.annotate(name, (first, 0.98), (2, 0), axes.get_xaxis_transform(), textcoords="offset points", **style)
+    if never_trained:
+        axes.set_title(f"never trained: {never_trained}", size=9)
     axes.plot(steps, rates, color=BLUE)
     if 0 < np.median(rates) < max(rates) / 10:
         axes.set_yscale("log")
@@ -207,6 +219,71 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         axes.set(xlabel=f"{unit}, with 95 % interval", ylim=(len(group) - 0.5, -0.5))
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
+    return _save(figure, path)
+
+
+def plot_folds(
+    folds: Sequence[str],
+    members: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+) -> "Figure":
+    """The first number of every run, fold by fold, and the mean with its 95 % interval as a band.
+
+    Args:
+        folds: their names, in order.
+        members: {"fold", "run", "metrics": {name: value}} of every run.
+        metrics: the means over all, as in results.json; the first one is drawn.
+        path: of the picture.
+    """
+    number = metrics[0]
+    figure, axes = _figure(min(16.0, max(5.0, 2.0 + 0.45 * len(folds))), 3.6)
+    axes.axhspan(number["low"], number["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % interval")
+    axes.axhline(number["value"], color=BLUE, label="mean")
+    places = [folds.index(member["fold"]) for member in members]
+    values = [np.nan if (value := member["metrics"][number["name"]]) is None else value for member in members]
+    axes.plot(places, values, "o", color=VERMILION, markersize=5, alpha=0.7, label="runs")
+    axes.set_xticks(range(len(folds)), folds, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(ylabel=f"{_title(number['name'])} ({number['unit']})", xlim=(-0.5, len(folds) - 0.5))
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    figure.legend(frameon=False, loc="outside upper center", ncols=3)
+    return _save(figure, path)
+
+
+def plot_sweep(
+    name: str,
+    lines: Mapping[str, Sequence[tuple[Any, Sequence[float]]]],
+    metric: str,
+    path: str | os.PathLike[str],
+) -> "Figure":
+    """A number against a parameter: a point a run, a line through the means over seeds, one for each other setting.
+
+    Args:
+        name: of the parameter.
+        lines: other parameters in words -> (value of the parameter, the number of each seed), in order.
+        metric: what the number is.
+        path: of the picture.
+    """
+    values = list(dict.fromkeys(value for points in lines.values() for value, _ in points))
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    place = {value: value if numeric else i for i, value in enumerate(values)}
+    figure, axes = _figure(6.4, 3.6 + 0.2 * ceil(len(lines) / 2))
+    for (label, points), (colour, marker) in zip(lines.items(), cycle(_LINES), strict=False):
+        at = [place[value] for value, found in points if len(found)]
+        means = [float(np.mean(found)) for _, found in points if len(found)]
+        axes.plot(at, means, color=colour, label=label or None)
+        for value, found in points:
+            axes.plot([place[value]] * len(found), found, marker, color=colour, markersize=5, alpha=0.7)
+    if numeric and min(values) > 0 and max(values) >= 10 * min(values):
+        axes.set_xscale("log")
+    elif not numeric:
+        axes.set_xticks(range(len(values)), [str(value) for value in values], rotation=30, ha="right")
+    axes.set(xlabel=name, ylabel=f"{_title(metric)} (validation)")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    if any(lines):
+        figure.legend(frameon=False, loc="outside upper center", ncols=2)
     return _save(figure, path)
 
 

@@ -22,7 +22,9 @@ The form (a key that is not listed here is kept and not read):
     confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions, of the first task that
                has one; null in a regression
     run        seed; commit: of hf_speech; versions: {library: version}; device; wall_seconds; steps; epochs;
-               arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...}
+               arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...};
+               of a training selection: {metric, value, step, greater_is_better}, what the kept weights were chosen by
+               on validation rows, or null; of a cross-validation experiment: {folds, runs, members, skipped, ...}
 
 What is not known is null, and so is a number that is not defined (not a number, infinite): JSON has neither.
 """

@@ -299,7 +299,7 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "fields", "said"),
     [
-        ("absent", {}, "can't be loaded"),
+        ("absent", {}, "there is no such folder"),
         ("text", {}, "'bert'"),
         ("unweighted", {}, "can't be "),
         ("broken", {}, "can't be "),

@@ -119,6 +119,17 @@ def test_schedule_shows_the_phases_of_the_run(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["backbone frozen", "CNN frozen"]
 
 
+def test_schedule_shows_when_layers_open_and_what_never_does(tmp_path: Path) -> None:
+    openings = [(10 + i, f"layer {24 - i}") for i in range(24)]
+    figure = plot_schedule(range(40), [1e-4] * 40, tmp_path / "s.png", (), openings, "cnn")
+    (axes,) = figure.axes
+    assert [line.get_xdata()[0] for line in axes.lines[:-1]] == [step for step, _ in openings]
+    named = [(text.xy[0], text.get_text()) for text in axes.texts]
+    assert named == openings[::3] and axes.get_title() == "never trained: cnn"
+    (axes,) = plot_schedule(range(40), [1e-4] * 40, tmp_path / "s.png").axes
+    assert len(axes.lines) == 1 and not axes.texts and not axes.get_title()
+
+
 def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no loss and no eval_ metric"):
         plot_curves([{"step": 1, "learning_rate": 0.1}], tmp_path / "h.png")

@@ -105,7 +105,7 @@ class SpeechCollator:
         if self.with_origin:
             files, mask = tuple(file_name(clip.row["audio"]) for clip in clips), batch["attention_mask"]
             batch["origin"] = BatchOrigin(files, int(mask.sum()), mask.numel())
-        labels = _labels([self._of_speed(clip.row, clip.speed) for clip in clips])
+        labels = batch_labels([self._of_speed(clip.row, clip.speed) for clip in clips])
         return batch if labels is None else {**batch, "labels": labels}
 
     def _read(self, rows: Sequence[Mapping[str, Any]]) -> "list[_Clip]":
@@ -228,7 +228,7 @@ def _generator(row: Mapping[str, Any]) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(0, 2**62, ())))
 
 
-def _labels(rows: Sequence[Mapping[str, Any]]) -> Tensor | dict[str, Tensor] | None:
+def batch_labels(rows: Sequence[Mapping[str, Any]]) -> Tensor | dict[str, Tensor] | None:
     """Labels of a batch: whole numbers as classes (int64), others as values (float32); of several tasks a table."""
     labels = [row.get("labels") for row in rows]
     missing = [row for row, label in zip(rows, labels, strict=True) if label is None]

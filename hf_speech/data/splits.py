@@ -116,6 +116,34 @@ def split_rows(
     return Splits({"train": train} | {part: held_out[part] for part in order}, class_names_of(splits))
 
 
+def only_rows(splits: Mapping[str, Dataset], text: str) -> Splits:
+    """The rows of every split whose column has one of the values of a rule such as `recording_id=meeting1`.
+
+    A split without such rows is left out, and so are class names that no row has any more.
+
+    Raises:
+        InputError: another form of rule, no such column, a value that no row has.
+    """
+    match = RULES["values of a column"].pattern.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"only {text!r} can't be read; write column=value,value, such as recording_id=meeting1")
+    column, wanted = match["column"].strip(), {as_text(value) for value in match["values"].split(",")} - {None}
+    for rows in splits.values():
+        require_column(rows, column, f"only {text!r}")
+    cells = {name: column_texts(rows, column) for name, rows in splits.items()}
+    there = {cell for values in cells.values() for cell in values if cell is not None}
+    absent = sorted(str(value) for value in wanted - there)
+    if absent:
+        raise InputError(f"only {text!r}: no {column} is {', '.join(absent)}; there are: {list_some(sorted(there))}")
+    kept = {name: [i for i, cell in enumerate(values) if cell in wanted] for name, values in cells.items()}
+    rest = {name: splits[name].select(taken) for name, taken in kept.items() if taken}
+    classes = class_names_of(splits)
+    for name, names in classes.items():
+        met = {cell for rows in rest.values() if name in rows.column_names for cell in column_texts(rows, name)}
+        classes[name] = [one for one in names if one in met]
+    return Splits(rest, classes)
+
+
 def _rule_text(part: str, rule: str | None, other: str | None, splits: Mapping[str, Dataset]) -> str:
     """The rule in force: the one given, or the data set's own split that the other part does not ask for by name."""
     if rule is not None:

@@ -173,17 +173,20 @@ def _results(results: Facts) -> str:
 
 def _fingerprints(metrics: Sequence[Facts]) -> list[str]:
     """A line for each set of items that was measured; where tasks were measured on different ones, with their names."""
-    marks: dict[tuple[str, str], dict[str, list[str]]] = {}
+    marks: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for metric in metrics:
         if metric["fingerprint"]:
-            tasks = marks.setdefault((metric["dataset"], metric["split"]), {}).setdefault(metric["fingerprint"], [])
+            items = "trials" if metric["name"] in OF_TRIALS else "utterances"
+            tasks = marks.setdefault((metric["dataset"], metric["split"], items), {}).setdefault(
+                metric["fingerprint"], []
+            )
             tasks.append(metric["name"].rpartition("/")[0])
     lines = []
-    for (dataset, split), found in marks.items():
+    for (dataset, split, items), found in marks.items():
         for mark, tasks in found.items():
             of_tasks = f", for {' and '.join(f'`{task}`' for task in dict.fromkeys(tasks))}" if len(found) > 1 else ""
             lines.append(
-                f"Fingerprint of the utterances in {dataset}, {split}{of_tasks}: `{mark}` (the same items give the "
+                f"Fingerprint of the {items} in {dataset}, {split}{of_tasks}: `{mark}` (the same items give the "
                 "same one)."
             )
     return lines

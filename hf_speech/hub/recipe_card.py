@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from ..data.home import preparation
+from ..data.home import HOME, preparation
 from ..errors import InputError, one_line
 from ..files import replacing
 from ..results import FILE_NAME
@@ -34,6 +34,7 @@ _GROUPS = {
     "model": "the model",
     "head": "its heads",
     "data": "the data",
+    "split": "what is held out",
     "batches": "batches",
     "learning": "learning",
     "run": "about it",
@@ -123,9 +124,9 @@ def _purpose(path: Path) -> str:
 
 
 def _how_to_run(name: str, config: RunConfig, facts: Facts) -> str:
-    prepare = preparation(str(config.data.dataset), "data")
+    prepare = preparation(str(config.data.dataset), HOME)
     lines = [prepare] if prepare else []
-    lines.append(f"hf-speech train {name} --data-dir data --output-dir runs/{name}")
+    lines.append(f"hf-speech train {name} --data-dir {HOME} --output-dir runs/{name}")
     text = f"## How to run it\n\n```bash\n{chr(10).join(lines)}\n```"
     text += "\n\nIn place of `--data-dir`, `$HF_SPEECH_DATA` can name the folder of prepared corpora."
     if facts["variants"]:

@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..errors import InputError, lookup, one_line, unknown_name
-from ..fields import fit, lay
-from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, RunConfig
+from ..fields import fit, kinds, lay, read_yaml
+from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, LearningArguments, RunConfig
 from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
 from .recipes import find_recipe
 
 if TYPE_CHECKING:
     from ..data.several import TargetRule
 
-_WITH_OPTIONS = {"backbone", "neck", "pooling", "projection", "head", "loss", "schedule"}
+# Parts with options, and which one it is where none is named.
+_WITH_OPTIONS: dict[str, Any] = {
+    "backbone": None,
+    "neck": "none",
+    "pooling": "mean",
+    "projection": "none",
+    "head": "linear",
+    "loss": "cross_entropy",
+    "schedule": LearningArguments.schedule,
+}
+# Text fields in which none is a value with a meaning of its own; in all others it is the same as nothing given.
+_KNOW_NONE = {"neck", "projection", "regularization", "validation", "test", "group_by"}
 # Fields that make no sense at 0 or below; transformers and torch find out late, or never.
 _ABOVE_ZERO: tuple[str, ...] = ("crop_seconds", "max_seconds", "early_stopping_patience", "learning_rate")
 _ABOVE_ZERO += (
@@ -44,12 +55,17 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     values = {} if path is None else _read_file(find_recipe(path))
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
     given = overrides or {}
-    for name in _WITH_OPTIONS & given.keys() & values.keys():
-        if given[name] != values[name]:
-            values.pop(f"{name}_config", None)
-    for name, value in given.items():
+    if "base" in given:
+        raise InputError("flags: base is a field of YAML files only; give its file in place of CONFIG.yaml")
+    return make_config(laid_over(values, given), " with ".join(places))
+
+
+def laid_over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with others over them; a part that is named anew loses the options it had."""
+    values = _without_options(lower, upper)
+    for name, value in upper.items():
         lay(values, name, value)
-    return make_config(values, " with ".join(places))
+    return values
 
 
 def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
@@ -67,8 +83,10 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
             raise InputError(f"{where}: {name} has no part here; give {REPLACED[name]}")
         if name not in group_of and name not in foreign:
             further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
-            raise InputError(f"{where}: {unknown_name(name, group_of, 'field', further)}")
+            raise InputError(f"{where}: {unknown_name(name, {'base', *group_of}, 'field', further)}")
         hint = hints[name] if name in group_of else foreign[name]
+        if value == "none" and name in group_of and name not in _KNOW_NONE and type(None) in kinds(hint):
+            value = None
         sorted_in[group_of.get(name, "training")][name] = fit(value, hint, f"{where}: {name}")
     if sorted_in["head"].get("tasks"):
         from .parts import fit_tasks
@@ -113,6 +131,10 @@ def _check(config: RunConfig) -> None:
     _check_learning(config)
     _check_targets(config, target_rules(config))
     _check_rows(config)
+    if config.batches.frozen_cache is not None:
+        from .frozen import check_frozen
+
+        check_frozen(config)
 
 
 def _check_model(config: RunConfig) -> None:
@@ -166,7 +188,7 @@ def _check_targets(config: RunConfig, rules: "Mapping[str, TargetRule]") -> None
 
 def _check_rows(config: RunConfig) -> None:
     data = config.data
-    if data.speaker_independent and data.target == "speaker_id":
+    if config.split.speaker_independent and data.target == "speaker_id":
         raise InputError("speaker_independent can't hold where speakers are the classes; leave it out")
     for name in ("batch_seconds", "buckets", "balance") if data.streaming else ():
         if getattr(config.batches, name) != getattr(BatchArguments, name):
@@ -217,12 +239,23 @@ def _read_file(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     values = _read_yaml(path)
     if "base" not in values:
         return values
-    return merged(_read_file(path.parent / str(values.pop("base")), (*seen, here)), values)
+    base = _read_file(path.parent / str(values.pop("base")), (*seen, here))
+    return merged(_without_options(base, values), values)
+
+
+def _without_options(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields below others, without the options of the parts that the others name anew."""
+    from ..models.presets import PRESETS
+
+    preset = PRESETS.get(str(lower.get("backbone")), {})
+    named = {name: lower.get(name) or preset.get(name, default) for name, default in _WITH_OPTIONS.items()}
+    anew = {f"{name}_config" for name, part in named.items() if upper.get(name, part) != part}
+    return {name: value for name, value in lower.items() if name not in anew}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a YAML file of fields") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -23,7 +23,11 @@ SPEAKER_INDEPENDENT = frozenset({"emotion", "age", "gender"})
 
 
 def check_splits(
-    splits: Mapping[str, Dataset], sources: Mapping[str, str], arguments: DataArguments, targets: Sequence[str]
+    splits: Mapping[str, Dataset],
+    sources: Mapping[str, str],
+    arguments: DataArguments,
+    targets: Sequence[str],
+    independent: bool | None,
 ) -> list[dict[str, Any]]:
     """Compares the splits of a run by speakers, sessions, recordings and files, and by audio where that was done.
 
@@ -32,6 +36,7 @@ def check_splits(
         sources: split of the run -> the split of the data set that it is, or was drawn from.
         arguments: of the run.
         targets: the columns that are predicted.
+        independent: whether no speaker may be in two splits; None: as the targets want it.
 
     Returns:
         The overlaps that were found, see `data.audit.overlaps`; each is logged as a warning.
@@ -39,7 +44,6 @@ def check_splits(
     Raises:
         InputError: a speaker is in two splits and the run is to be speaker-independent.
     """
-    independent = arguments.speaker_independent
     if independent is None:
         independent = bool(SPEAKER_INDEPENDENT.intersection(targets)) and "speaker_id" not in targets
     elif independent:

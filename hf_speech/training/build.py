@@ -3,6 +3,7 @@
 import logging
 from dataclasses import fields
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..models.presets import PRESETS, merged
 from .adapters import add_lora, check_lora
 from .arguments import model_settings
 from .config import HeadArguments, ModelArguments, RunConfig
+from .recipes import recipe_names
 from .regularization import regularized
 from .rows import RunRows
 from .start import is_finished, take_weights
@@ -44,6 +46,7 @@ def backbone_config(config: RunConfig) -> Any:
             stock = OWN_BACKBONES[preset["model_type"]]()
             values = merged(preset, encoder_values(config, preset["model_type"]))
         elif arguments.backbone is not None:
+            _check_there(arguments.backbone)
             stock = AutoConfig.from_pretrained(arguments.backbone)
             stock = getattr(stock, "backbone_config", stock)  # of a finished model of ours
             if stock.model_type not in BACKBONES:
@@ -62,6 +65,22 @@ def backbone_config(config: RunConfig) -> Any:
     except (OSError, ValueError) as error:
         mend = f"give a folder with a checkpoint, a name on the Hub, or a preset ({', '.join(PRESETS)})"
         raise InputError(f"backbone {arguments.backbone}: can't be loaded ({one_line(error)}); {mend}") from error
+
+
+def _check_there(name: str) -> None:
+    """Refuses a folder that is not there, which would be looked for on the Hub, again and again, in vain.
+
+    Raises:
+        InputError: the name can't be one of the Hub, or names a place in a folder that is here.
+    """
+    path = Path(name)
+    outside = name.startswith((".", "/", "~", "runs/")) or len(path.parts) > 2
+    if path.exists() or not (outside or (len(path.parts) == 2 and path.parent.is_dir())):
+        return
+    mend = (
+        f"train {path.name} into it, or give another" if path.name in recipe_names() else "give one with a checkpoint"
+    )
+    raise InputError(f"backbone {name}: there is no such folder; {mend}")
 
 
 def encoder_values(config: RunConfig, model_type: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
 _STAGED = ".checkpoint-{step}.partial"
 # Fields of a run that may change before it goes on: what is learnt does not hang on them. Of data the content counts
-_FREE = {"output_dir", "overwrite", "resume_from_checkpoint", "keep_checkpoints", "name", "data_name", "data_dir"}
-_FREE |= {"dataset", "language", "license", "synthetic", "unit", "logging_steps", "logging_first_step", "report_to"}
-_FREE |= {"run_name", "disable_tqdm", "save_total_limit", "dataloader_prefetch_factor"}
-_FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id"}
+FREE = {"output_dir", "overwrite", "resume_from_checkpoint", "keep_checkpoints", "name", "data_name", "data_dir"}
+FREE |= {"dataset", "language", "license", "synthetic", "unit", "logging_steps", "logging_first_step", "report_to"}
+FREE |= {"run_name", "disable_tqdm", "save_total_limit", "dataloader_prefetch_factor"}
+FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id"}
 _MEND = "give what it was to go on, another --output-dir, or --overwrite to start anew"
 # A worker has one thread, whose sums differ in the last digit from those of several.
 _NEARLY = {"dataloader_num_workers"}
@@ -80,7 +80,7 @@ def publish(staged: Path, checkpoint: Path, facts: Mapping[str, Any]) -> None:
     listed = {path.relative_to(staged).as_posix(): _fingerprint(path) for path in files}
     (staged / MANIFEST).write_text(json.dumps({**facts, "files": listed}, indent=1) + "\n", encoding="utf-8")
     for path in [*files, staged / MANIFEST, staged]:
-        _to_disk(path)
+        to_disk(path)
     if checkpoint.exists():
         replaced = staged.with_name(f"{staged.name}.replaced")
         os.replace(checkpoint, replaced)
@@ -88,7 +88,7 @@ def publish(staged: Path, checkpoint: Path, facts: Mapping[str, Any]) -> None:
         shutil.rmtree(replaced)
     else:
         os.replace(staged, checkpoint)
-    _to_disk(checkpoint.parent)
+    to_disk(checkpoint.parent)
 
 
 def faults(checkpoint: Path) -> list[str]:
@@ -129,15 +129,16 @@ def last_whole(folder: Path) -> Path | None:
     return None
 
 
-def facts_of(recipe: Mapping[str, Any], data: str, processes: int) -> dict[str, Any]:
+def facts_of(recipe: Mapping[str, Any], data: str, processes: int, frozen: str | None = None) -> dict[str, Any]:
     """What a checkpoint says of its run.
 
     Args:
         recipe: the fields of the run.
         data: fingerprint of the training rows.
         processes: that train together.
+        frozen: key of the frozen encoder that was run once, which the checkpoint does not hold; None: it holds all.
     """
-    return {"fields": _plain(recipe), "data": data, "processes": processes}
+    return {"fields": _plain(recipe), "data": data, "processes": processes, "frozen": frozen}
 
 
 def check_same_fields(checkpoint: Path, recipe: Mapping[str, Any]) -> None:
@@ -146,9 +147,7 @@ def check_same_fields(checkpoint: Path, recipe: Mapping[str, Any]) -> None:
     Raises:
         InputError: what differs.
     """
-    old, new = _manifest(checkpoint)["fields"], _plain(recipe)
-    values = {name: [table.get(name, _default(name)) for table in (old, new)] for name in sorted({*old, *new} - _FREE)}
-    changed = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+    changed = dict(differences(_manifest(checkpoint)["fields"], _plain(recipe)))
     for name in _NEARLY & changed.keys():
         logger.warning("%s: %s was %s: it goes on, but not bit for bit", checkpoint, name, _short(changed.pop(name)[0]))
     differ = [f"{name} is {_short(was)} there and {_short(now)} here" for name, (was, now) in changed.items()]
@@ -156,8 +155,33 @@ def check_same_fields(checkpoint: Path, recipe: Mapping[str, Any]) -> None:
         raise InputError(f"{checkpoint}: is of another run: {list_some(differ, 5)}; {_MEND}")
 
 
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = FREE
+) -> list[tuple[str, tuple[Any, Any]]]:
+    """Fields of two runs that differ, as (name, (old, new)), but for those that change nothing of what is learnt."""
+    values = {name: tuple(table.get(name, _default(name)) for table in (old, new)) for name in sorted({*old, *new})}
+    return [(name, pair) for name, pair in values.items() if name not in free and pair[0] != pair[1]]
+
+
+def check_same_parts(checkpoint: Path, frozen: bool) -> None:
+    """Refuses a checkpoint that holds the encoder where it is run once, or lacks it where it is run every time.
+
+    Args:
+        checkpoint: to go on from.
+        frozen: whether the run has a `frozen_cache`.
+
+    Raises:
+        InputError: it does.
+    """
+    if (_manifest(checkpoint).get("frozen") is not None) == frozen:
+        return
+    lacks = "lacks the frozen encoder, which was run once; give frozen_cache as then"
+    wrong = "is of a run without frozen_cache, and holds the encoder; leave frozen_cache out" if frozen else lacks
+    raise InputError(f"{checkpoint}: {wrong}, or --overwrite to start anew")
+
+
 def check_same_data(checkpoint: Path, facts: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint whose training rows were others; says so where it was trained on more or fewer processes.
+    """Refuses a checkpoint whose training rows, or frozen encoder, were others; says where the processes were more.
 
     Raises:
         InputError: the data has changed.
@@ -165,6 +189,8 @@ def check_same_data(checkpoint: Path, facts: Mapping[str, Any]) -> None:
     there = _manifest(checkpoint)
     if there["data"] != facts["data"]:
         raise InputError(f"{checkpoint}: its training rows were others than those of the data as it is now; {_MEND}")
+    if there.get("frozen") != facts.get("frozen"):
+        raise InputError(f"{checkpoint}: was trained on what another frozen encoder had said; {_MEND}")
     if there["processes"] != facts["processes"]:
         told = "%s was trained on by %d processes, and now there are %d: it goes on, but with other batches"
         logger.warning(told, checkpoint, there["processes"], facts["processes"])
@@ -184,7 +210,7 @@ def told_of_full_disk(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError) or not _is_full(error, folder):
+        if isinstance(error, InputError) or not is_full(error, folder):
             raise
         found = checkpoints(folder)
         there = f"the last whole checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
@@ -194,7 +220,7 @@ def told_of_full_disk(folder: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _is_full(error: BaseException, folder: Path) -> bool:
+def is_full(error: BaseException, folder: Path) -> bool:
     """Whether an error is that of a full disk or quota: libraries tell it by number, by words, or not at all."""
     number = getattr(error, "errno", None)
     told = any(f"os error {code}" in str(error) for code in _FULL) or "No space left" in str(error)
@@ -235,7 +261,8 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Sees to it that a file or folder outlives the machine."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

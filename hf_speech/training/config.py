@@ -1,8 +1,9 @@
 """The fields of a run: what YAML and flags may say, each with its meaning.
 
-Six groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), how batches are made
-of it (`BatchArguments`), how it is learnt (`LearningArguments`), the run itself (`RunArguments`); and beside them the
-fields of transformers' `TrainingArguments`, under their own names. Nothing changes them after they are read.
+Seven groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), what of it is held
+out (`SplitArguments`), how batches are made (`BatchArguments`), how it is learnt (`LearningArguments`), the run itself
+(`RunArguments`); and beside them the fields of transformers' `TrainingArguments`, under their own names. Nothing
+changes them after they are read.
 """
 
 import dataclasses
@@ -69,10 +70,22 @@ class DataArguments:
     data_dir: str | None = _meaning("where prepared corpora lie; none: $HF_SPEECH_DATA", None)
     dataset_config: str | None = _meaning("configuration of a data set of the Hub", None)
     reader: str | None = _meaning("folder, csv or dataset; none: by what `dataset` is", None)
+    audio_root: str | None = _meaning("folder that paths in a table or list count from; none: that of the table", None)
     columns: dict[str, str] = _meaning("our column name -> the data's, such as {speaker_id: speaker}", {})
     target: str = _meaning("the column to predict", "label")
     labels: list[str] | None = _meaning("label names in order; none: as in the training rows, sorted", None)
     bins: str | None = _meaning("classes of a number: decades, six-decades, or edges such as 20,40,60", None)
+    streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
+    on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
+    check_audio: Literal["full", "headers"] = _meaning("look at files before training: full decodes them", "full")
+    channel: int | str = _meaning("channel of multi-channel files: an index from 0, or mean", "mean")
+
+
+@dataclass(frozen=True)
+class SplitArguments:
+    """What of it is learnt from, validated on and tested on."""
+
+    only: str | None = _meaning("rows that are used at all, such as recording_id=meeting1; none: all", None)
     validation: str | None = _meaning("split rule for validation rows; none: the data's own split, if any", None)
     trials: str | None = _meaning("list of trials among the validation rows: validated by their equal error rate", None)
     test: str | None = _meaning("split rule for test rows; none: the data's own split, if any", None)
@@ -81,10 +94,6 @@ class DataArguments:
     speaker_independent: bool | None = _meaning(
         "stop where a speaker is in two splits; none: yes for emotion, age, gender", None
     )
-    streaming: bool = _meaning("read training rows as they come (needs max_steps and labels)", False)
-    on_bad_audio: Literal["raise", "skip"] = _meaning("a file that can't be used: raise, or skip and report", "raise")
-    check_audio: Literal["full", "headers"] = _meaning("look at files before training: full decodes them", "full")
-    channel: int | str = _meaning("channel of multi-channel files: an index from 0, or mean", "mean")
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,11 @@ class BatchArguments:
     crop_seconds: float | None = _meaning("random crop in training, seconds; none: whole utterances", None)
     max_seconds: float = _meaning("longer utterances are evaluated in pieces, and averaged", 30.0)
     augment: dict[str, Any] = _meaning("what is done to training audio, such as {speeds: [0.9, 1.0, 1.1]}", {})
+    frozen_cache: str | None = _meaning(
+        "folder in which what a frozen encoder says of each utterance is kept, so that it is run once (needs freeze "
+        "backbone); none: it is run every time",
+        None,
+    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,7 @@ class RunConfig:
     model: ModelArguments
     head: HeadArguments
     data: DataArguments
+    split: SplitArguments
     batches: BatchArguments
     learning: LearningArguments
     run: RunArguments
@@ -164,11 +179,12 @@ class RunConfig:
         return {name: value for name, value in self.to_dict().items() if name not in _OF_ONE_RUN}
 
 
-_OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint"}
+_OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint", "frozen_cache"}
 GROUPS: dict[str, Any] = {
     "model": ModelArguments,
     "head": HeadArguments,
     "data": DataArguments,
+    "split": SplitArguments,
     "batches": BatchArguments,
     "learning": LearningArguments,
     "run": RunArguments,

@@ -20,6 +20,7 @@ _GIVEN_AS = {
     "network": "from scratch: backbone_config.model_type, with network_config",
 }
 _PLURALS = {"loss": "losses"}
+_BASE = "another YAML file, as seen from this one, whose fields hold where this one does not give them"
 _SPEEDS = """augment (--augment; each happens with its probability):
   {speeds: [1], speed_classes: false}
                         Factors of which one is drawn; whether each makes speakers of its own."""
@@ -27,7 +28,7 @@ _SPEEDS = """augment (--augment; each happens with its probability):
 
 def describe_fields() -> str:
     """Every field of a run with its meaning and default, a line each."""
-    lines = []
+    lines = ["of a YAML file only:", f"  {'base':28}{_BASE}"]
     for group, kind in GROUPS.items():
         lines.append(f"{group}:")
         for item in dataclasses.fields(kind):

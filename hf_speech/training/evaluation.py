@@ -21,6 +21,7 @@ from .config import RunConfig
 from .facts import data_name
 from .rows import RunRows, item_ids
 from .tasks import interval_numbers, metric_name
+from .trials import ValidationTrials
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def evaluate_rows(
     max_seconds: float = MAX_SECONDS,
     channel: int | str = "mean",
     seed: int = 0,
+    trials: ValidationTrials | None = None,
 ) -> Evaluation:
     """Predicts rows and measures the predictions against their `labels`.
 
@@ -74,6 +76,7 @@ def evaluate_rows(
         max_seconds: see `inference.infer`.
         channel: of multi-channel files.
         seed: of the bootstrap.
+        trials: among the rows; their numbers stand first.
     """
     logger.info("evaluating %s: %d utterances", split, len(rows))
     outcome = infer(
@@ -83,6 +86,8 @@ def evaluate_rows(
     tasks = tasks_of(model)
     labels = labels_of(rows, [task.name for task in tasks])
     metrics: list[dict[str, Any]] = []
+    if trials is not None and outcome.embeddings is not None:
+        metrics += trials.rows(outcome.embeddings, speakers, dataset=dataset, split=split, seed=seed)
     confusions: dict[str, dict[str, Any]] = {}
     predictions: list[dict[str, Any]] = [
         {"id": item, "speaker_id": speakers[i] if speakers else ""} for i, item in enumerate(ids)
@@ -119,8 +124,16 @@ def _told(task: Task, labels: np.ndarray, logits: np.ndarray) -> Iterator[dict[s
             yield {"label": task.labels[label] if there else "", "predicted": said["label"], **said["scores"]}
 
 
-def evaluate_split(config: RunConfig, rows: RunRows, split: str, model: Any, extractor: Any, seed: int) -> Evaluation:
-    """`evaluate_rows` on one split of a run, as its arguments say."""
+def evaluate_split(
+    config: RunConfig,
+    rows: RunRows,
+    split: str,
+    model: Any,
+    extractor: Any,
+    seed: int,
+    trials: ValidationTrials | None = None,
+) -> Evaluation:
+    """`evaluate_rows` on one split of a run, as its arguments say; its trials are those of the validation rows."""
     return evaluate_rows(
         model,
         extractor,
@@ -132,6 +145,7 @@ def evaluate_split(config: RunConfig, rows: RunRows, split: str, model: Any, ext
         max_seconds=config.batches.max_seconds,
         channel=config.data.channel,
         seed=seed,
+        trials=trials if split == "validation" else None,
     )
 
 

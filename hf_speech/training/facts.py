@@ -92,16 +92,19 @@ def data_name(config: RunConfig) -> str:
     return path.absolute().parent.name if path.is_file() else path.absolute().name
 
 
+_PLACES = ("dataset", "output_dir", "backbone", "frozen_cache")
+
+
 def public_arguments(config: RunConfig) -> dict[str, Any]:
     """The fields of a run as results.json and the card show them: local paths by their last name only."""
     given = config.to_dict()
-    local = {name: Path(str(given[name])) for name in ("dataset", "output_dir", "backbone") if name in given}
+    local = {name: Path(str(given[name])) for name in _PLACES if name in given}
     return {**given, **{name: path.name for name, path in local.items() if path.exists()}}
 
 
 def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
     """The `data` section."""
-    rules = {"validation": config.data.validation, "test": config.data.test}
+    rules = {"validation": config.split.validation, "test": config.split.test}
     return {
         "name": data_name(config),
         "target": ", ".join(rows.targets),
@@ -131,16 +134,47 @@ def recipe_facts(config: RunConfig, arguments: Any, trained_parameters: int) -> 
         "schedule": config.learning.schedule,
         "schedule_config": config.learning.schedule_config,
         "weight_decay": arguments.weight_decay,
-        "batch": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
-        **({"batch_seconds": config.batches.batch_seconds} if config.batches.batch_seconds else {}),
+        **_batch_facts(config, arguments),
         "crop_seconds": config.batches.crop_seconds,
         "freeze": config.learning.freeze,
         "freeze_layers": config.learning.freeze_layers,
         "class_weights": weights or config.head.class_weights,
         "trained_parameters": trained_parameters,
+        "checkpoint": checkpoint_rule(arguments),
         "precision": "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32",
         **({"augment": config.batches.augment} if config.batches.augment else {}),
+        **({"encoder_run_once": True} if config.batches.frozen_cache else {}),
     }
+
+
+def _batch_facts(config: RunConfig, arguments: Any) -> dict[str, Any]:
+    """The rows that a step learns from, or the seconds that a batch has; and what is balanced."""
+    seconds, balance = config.batches.batch_seconds, config.batches.balance
+    rows = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    size = {"batch": rows} if seconds is None else {"batch_seconds": seconds}
+    return {**size, **({"balance": balance} if balance else {})}
+
+
+def checkpoint_rule(arguments: Any) -> str:
+    """Which step's weights a run keeps, in words: chosen on validation rows, or the last."""
+    if not arguments.load_best_model_at_end:
+        return "the last step's"
+    best = "highest" if arguments.greater_is_better else "lowest"
+    return f"that of the {best} {str(arguments.metric_for_best_model).removeprefix('eval_')} in validation"
+
+
+def selection(trainer: Any) -> dict[str, Any] | None:
+    """What the step whose weights are kept was chosen by, and its value in validation; None: nothing, it is the last.
+
+    Args:
+        trainer: of a run that is finished.
+    """
+    arguments, state = trainer.args, trainer.state
+    if not arguments.load_best_model_at_end or state.best_metric is None:
+        return None
+    name = str(arguments.metric_for_best_model).removeprefix("eval_")
+    best = {"metric": name, "value": state.best_metric, "step": state.best_global_step}
+    return {**best, "greater_is_better": bool(arguments.greater_is_better)}
 
 
 def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any]:

@@ -4,6 +4,7 @@ An encoder stands on rungs (`models.encoder.Encoder.rungs`), and frozen are alwa
 run is one number, which follows from the step alone: a resumed run has it again.
 """
 
+import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from ..inference import own_model
 from ..models.encoder import FREEZES, Encoder, layer_name
 from ..models.registry import is_number
 from .schedule import steps_of
+
+logger = logging.getLogger(__name__)
 
 _WHOLE = "backbone frozen"
 
@@ -108,9 +111,11 @@ class Freezing:
         levels = self._levels(encoder)
         latest = start + every * (len(levels) - 1)
         if latest >= max(total, 1) and len(levels) > 1:
+            opened = sum(start + every * i < max(total, 1) for i in range(len(levels) - (self.layers == 0)))
             raise InputError(
                 f"unfreeze_every {self.unfreeze_every:g}: what is unfrozen last would be so after {latest:g} steps of "
-                f"a run of {total}; give a smaller one, fewer freeze_steps, or more freeze_layers"
+                f"a run of {total}, with {opened} of {encoder.depth} layers trained by its end; give a smaller "
+                "one, fewer freeze_steps, or more freeze_layers"
             )
         frozen_at = {0: len(encoder.rungs())} if start else {}
         frozen_at |= {self._first_step(start + every * i, total): level for i, level in enumerate(levels)}
@@ -129,6 +134,11 @@ class Freezing:
         if not encoder.depth:
             network = type(encoder.backbone).__name__
             raise InputError(f"unfreeze_every: this encoder ({network}) has no layers; give freeze_steps alone")
+        if self.layers == encoder.depth:
+            raise InputError(
+                f"freeze_layers {self.layers} leaves no layer that unfreeze_every could unfreeze; give fewer, or leave "
+                "unfreeze_every out"
+            )
         names = [rung.name for rung in encoder.rungs()]
         below = [names.index(layer_name(layer)) for layer in range(encoder.depth, 0, -1)]
         return [*(level for level in below if level > last), last]
@@ -148,6 +158,36 @@ class Freezing:
         level = [level for first, level in self._timeline(encoder, total) if first <= step][-1]
         if encoder.frozen_rungs != level:
             encoder.freeze(level)
+
+    def openings(self, total: int, model: Any) -> list[tuple[int, str]]:
+        """First step at which each layer is trained that is unfrozen one by one, and its name; "the rest" lies below.
+
+        Raises:
+            InputError: see `check`.
+        """
+        if self.unfreeze_every is None:
+            return []
+        encoder = own_model(model).encoder
+        names = [rung.name for rung in encoder.rungs()]
+        first_layer = names.index(layer_name(1))
+        timeline = [(step, level) for step, level in self._timeline(encoder, total) if level < len(names)]
+        return [(step, names[level] if level >= first_layer else "the rest") for step, level in timeline]
+
+    @property
+    def never_trained(self) -> str:
+        """What is frozen for good, in words; nothing: ""."""
+        below = {"none": "", "cnn": "cnn", "cnn+projection": "cnn and projection", "backbone": "backbone"}[self.kind]
+        return f"all up to {layer_name(self.layers)}" if self.layers and self.kind != "backbone" else below
+
+    def told_of_held_layers(self, model: Any) -> str:
+        """A sentence, where layers are unfrozen one by one and `layers` keeps some of them back; else nothing."""
+        depth = own_model(model).encoder.depth
+        if self.unfreeze_every is None or not self.layers:
+            return ""
+        return (
+            f"only {depth - self.layers} of {depth} layers will be trained by the end: freeze_layers {self.layers} "
+            "keeps the others back from unfreeze_every"
+        )
 
     def thaw(self, model: Any) -> None:
         """Freezes only what is so for good: an optimiser, or DDP, is to know all that will ever be trained.
@@ -174,6 +214,9 @@ class FreezingSteps(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Called by the Trainer when all is ready; refuses what does not fit into the run."""
         self.freezing.check(state.max_steps, model)
+        held = self.freezing.told_of_held_layers(model)
+        if held and state.is_world_process_zero:
+            logger.warning(held)
         self.freezing.apply(model, state.global_step, state.max_steps)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:

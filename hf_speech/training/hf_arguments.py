@@ -1,6 +1,7 @@
 """Transformers' own training arguments: which a run may set, what ours are by default, what follows from the data."""
 
 import dataclasses
+import os
 import sys
 import typing
 from collections.abc import Collection
@@ -43,8 +44,16 @@ def training_fields() -> dict[str, Any]:
 
     hints = typing.get_type_hints(TrainingArguments)
     hints["resume_from_checkpoint"] |= bool  # true: the last one; transformers' command line knows paths only
+    hints["fsdp"] |= bool  # as transformers takes it
     left_out = OF_THE_RUN | REPLACED.keys()
     return {f.name: hints[f.name] for f in dataclasses.fields(TrainingArguments) if f.init and f.name not in left_out}
+
+
+def greater_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; of several tasks, its name is `<task>/<metric>`."""
+    from ..metrics.regression import LOWER_IS_BETTER
+
+    return metric.rpartition("/")[2] not in LOWER_IS_BETTER
 
 
 def training_arguments(
@@ -63,8 +72,6 @@ def training_arguments(
     import torch
     from transformers import TrainingArguments
 
-    from ..metrics.regression import LOWER_IS_BETTER
-
     derived: dict[str, Any] = {
         "dataloader_pin_memory": torch.cuda.is_available(),
         "disable_tqdm": not sys.stderr.isatty(),  # log lines in place of a bar
@@ -82,12 +89,25 @@ def training_arguments(
             eval_strategy="steps" if by_steps else "epoch",
             eval_steps=given.get("save_steps") if by_steps else None,
             load_best_model_at_end=given.get("save_strategy") != "no",
-            greater_is_better=best.rpartition("/")[2] not in LOWER_IS_BETTER,
+            greater_is_better=greater_is_better(best),
         )
     # Of a stream every process reads all rows and takes its share; other batches are dealt out by their sampler.
     derived["accelerator_config"] = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
     values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
     try:
-        return TrainingArguments(output_dir=config.run.output_dir, **values)
-    except (ValueError, TypeError) as error:
+        arguments = TrainingArguments(output_dir=config.run.output_dir, **values)
+    except (ValueError, TypeError, OSError) as error:
         raise InputError(f"training arguments: {one_line(error)}") from error
+    _check_sharding(arguments)
+    return arguments
+
+
+def _check_sharding(arguments: Any) -> None:
+    """Refuses FSDP on a CPU, where accelerate would run DDP without a word.
+
+    Raises:
+        InputError: it was asked for, by a field or by `accelerate launch`.
+    """
+    launched = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if (arguments.fsdp or launched) and arguments.device.type == "cpu":
+        raise InputError("fsdp shards a model over GPUs, and this run is on a CPU: leave fsdp out (DDP needs no field)")

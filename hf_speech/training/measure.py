@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from ..audio import SAMPLE_RATE
 from ..data.checks import check_rows
 from ..data.home import find_dataset
 from ..data.multilabel import multi_label_rows
-from ..data.readers import load_rows
 from ..data.schema import column_texts
 from ..data.several import binned_rows, label_table
 from ..data.targets import label_rows, rows_with_target
@@ -23,11 +23,21 @@ from .arguments import read_config
 from .config import RunConfig
 from .evaluation import evaluate_split, write_evaluation
 from .facts import data_facts, model_facts, public_arguments
-from .rows import RunRows
+from .rows import RunRows, load_used
 from .run import DEFAULT_SEED
 
 # The fields of a run that a measurement reads; any other would be without effect.
-FIELDS = {"dataset_config", "reader", "columns", "target", "on_bad_audio", "check_audio", "channel", "max_seconds"}
+FIELDS = {
+    "dataset_config",
+    "reader",
+    "audio_root",
+    "columns",
+    "target",
+    "on_bad_audio",
+    "check_audio",
+    "channel",
+    "max_seconds",
+}
 FIELDS |= {
     "data_dir",
     "data_name",
@@ -103,7 +113,7 @@ def _read(config: RunConfig, model: Any, split: str | None) -> RunRows:
     """The rows to measure on, labelled with the model's own label numbers."""
     arguments = config.data
     place = find_dataset(str(arguments.dataset), arguments.data_dir)
-    splits = load_rows(place, reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns)
+    splits = load_used(replace(arguments, dataset=place), only=None)
     wanted = split or ("test" if "test" in splits else None)
     if wanted is not None and wanted not in splits:
         raise unknown_name(wanted, splits, f"split of {arguments.dataset}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError, lookup, unknown_name
-from ..fields import fit
+from ..fields import fit, kinds
 from ..models.frontends import FRONTENDS
 from ..models.heads import HEADS
 from ..models.losses import LOSSES, check_options, check_pair
@@ -61,7 +61,8 @@ def fit_tasks(tables: Mapping[Any, Any], where: str) -> dict[str, dict[str, Any]
         for name, value in (table or {}).items():
             if name not in TASK_FIELDS:
                 raise InputError(f"{where}: {unknown_name(name, TASK_FIELDS, f'field of task {column!r}')}")
-            fitted[column][name] = fit(value, TASK_FIELDS[name], f"{where}: {column}: {name}")
+            nothing = value == "none" and type(None) in kinds(TASK_FIELDS[name])
+            fitted[column][name] = fit(None if nothing else value, TASK_FIELDS[name], f"{where}: {column}: {name}")
     return fitted
 
 

@@ -68,11 +68,11 @@ def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     if guess_reader(data_dir) == "dataset":
         raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
     config = read_config(path, given)
-    if config.data.test == "none":
+    if config.split.test == "none":
         raise InputError(
             "quickstart shows what a held-out file sounds like to the model; use `hf-speech train` for none"
         )
-    if config.data.test is None and "test" not in load_rows(data_dir, columns=config.data.columns):
+    if config.split.test is None and "test" not in load_rows(data_dir, columns=config.data.columns):
         return read_config(path, {**given, "test": "0.2"})  # of the speakers, where they are known
     return config
 

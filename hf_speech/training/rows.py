@@ -18,11 +18,11 @@ from ..data.home import find_dataset
 from ..data.readers import load_rows
 from ..data.schema import Splits, audio_paths, column_texts, media_fragment
 from ..data.several import TargetRule, encode_targets
-from ..data.splits import split_rows
+from ..data.splits import only_rows, split_rows
 from ..data.targets import encode_stream
 from ..errors import InputError, unknown_name
 from .audit import check_splits, source_splits
-from .config import DataArguments
+from .config import DataArguments, SplitArguments
 
 logger = logging.getLogger(__name__)
 
@@ -90,18 +90,32 @@ class RunRows:
             InputError: no such column.
         """
         rows = self.splits["train"]
-        there = {*rows.column_names, *self.targets} - {"labels", "length", "audio"}
-        if column not in there:
-            raise unknown_name(column, there, "column to balance")
+        if column not in {*rows.column_names, *self.targets} - {"labels", "length", "audio"}:
+            raise unknown_name(column, self._classes(), "column to balance")
         values = rows["labels"] if [column] == list(self.targets) else rows[column]
         missing = sum(value is None for value in values)
         if missing:
             raise InputError(
-                f"balance: {missing} of {len(values)} training rows have no {column}; choose another column"
+                f"balance: {missing} of {len(values)} training rows have no {column}; {self._other_column()}"
             )
-        if any(isinstance(value, float | list) for value in values):
-            raise InputError(f"balance: {column} has numbers or lists; choose a column of classes, such as speaker_id")
+        if any(isinstance(value, float | list | dict) for value in values):
+            raise InputError(f"balance: {column} has numbers or lists; {self._other_column()}")
         return np.unique(np.asarray([str(value) for value in values]), return_inverse=True)[1]
+
+    def _other_column(self) -> str:
+        classes = self._classes()
+        return f"choose a column of classes: {', '.join(classes)}" if classes else "leave it out"
+
+    def _classes(self) -> list[str]:
+        """The columns of the training rows that can be balanced: known of every row, and some rows have the same."""
+        rows = self.splits["train"]
+        found = []
+        for column in sorted({*rows.column_names, *self.targets} - {"labels", "length", "duration", "audio"}):
+            values = rows["labels"] if [column] == list(self.targets) else rows[column]
+            fit = not any(value is None or isinstance(value, float | list | dict) for value in values)
+            if fit and len(set(values)) < len(values):
+                found.append(column)
+        return found
 
     def fingerprint(self) -> str:
         """Sixteen digits that two runs share if they had the same rows to learn from and to validate on, in order.
@@ -123,11 +137,14 @@ def _worker() -> int:
     return 0 if worker is None else worker.id + 1
 
 
-def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, min_seconds: float) -> RunRows:
+def read_rows(
+    arguments: DataArguments, split: SplitArguments, targets: Mapping[str, TargetRule], *, min_seconds: float
+) -> RunRows:
     """Reads, splits, labels and checks the rows that a run's arguments name.
 
     Args:
-        arguments: where the data lies, how it is split.
+        arguments: where the data lies.
+        split: what of it is held out.
         targets: column to be predicted -> how; the first one decides where one has to.
         min_seconds: the shortest usable waveform.
 
@@ -135,36 +152,84 @@ def read_rows(arguments: DataArguments, targets: Mapping[str, TargetRule], *, mi
         InputError: no data set, a missing column, an unknown label, a rule that takes nothing, a speaker in two splits
             where that is not wanted, files that can't be used (all of them are listed).
     """
-    if arguments.dataset is None:
-        raise InputError("no data: give --dataset, a folder with a sub-folder a class, a csv, or a name on the Hub")
-    arguments = replace(arguments, dataset=find_dataset(arguments.dataset, arguments.data_dir))
+    arguments = found(arguments)
     if arguments.streaming:
-        if arguments.speaker_independent:
+        if split.only:
+            raise InputError("only has no part where rows are streamed: leave one of them out")
+        if split.speaker_independent:
             raise InputError("speaker_independent can't be checked on a stream: leave it out, or streaming")
         if len(targets) > 1:
             raise InputError("a stream's rows can have one target: leave out streaming, or all tasks but one")
         if any(rule.bins or rule.kind == "multi_label_classification" for rule in targets.values()):
             raise InputError("a stream's rows can have neither bins nor several labels: leave out streaming")
-        return _read_stream(arguments, targets, min_seconds)
+        return _read_stream(arguments, split, targets, min_seconds)
+    rows = labelled_rows(arguments, split, targets, load_used(arguments, split.only))
+    checked, bad = _check(rows.splits, arguments, min_seconds)
+    return replace(rows, splits=checked, bad=bad)
+
+
+def found(arguments: DataArguments) -> DataArguments:
+    """The same with the place where the data lies.
+
+    Raises:
+        InputError: none is given, or there is no such corpus.
+    """
+    if arguments.dataset is None:
+        raise InputError("no data: give --dataset, a folder with a sub-folder a class, a csv, or a name on the Hub")
+    return replace(arguments, dataset=find_dataset(arguments.dataset, arguments.data_dir))
+
+
+def load_used(arguments: DataArguments, only: str | None) -> Splits:
+    """The rows of a data set that are used at all, by the data set's own splits.
+
+    Args:
+        arguments: where it lies, see `found`.
+        only: rule of those that are used; None: all.
+
+    Raises:
+        InputError: it can't be read, or the rule takes nothing.
+    """
     loaded = load_rows(
-        str(arguments.dataset), reader=arguments.reader, config_name=arguments.dataset_config, columns=arguments.columns
+        str(arguments.dataset),
+        reader=arguments.reader,
+        config_name=arguments.dataset_config,
+        columns=arguments.columns,
+        audio_root=arguments.audio_root,
     )
+    return loaded if only is None else only_rows(loaded, only)
+
+
+def labelled_rows(
+    arguments: DataArguments, split: SplitArguments, targets: Mapping[str, TargetRule], loaded: Splits
+) -> RunRows:
+    """The rows of a run, split and labelled; their audio is not looked at, and they have no lengths yet.
+
+    Args:
+        arguments: where the data lies, see `found`.
+        split: what of it is held out.
+        targets: column to be predicted -> how; the first one decides where one has to.
+        loaded: the rows that are used.
+
+    Raises:
+        InputError: see `read_rows`.
+    """
     first, rule = next(iter(targets.items()))
     splits = split_rows(
         loaded,
-        validation=arguments.validation,
-        test=arguments.test,
+        validation=split.validation,
+        test=split.test,
         # Speakers who are to be told apart can't be on one side only.
-        group_by=None if arguments.group_by in (*targets, "none") else arguments.group_by,
+        group_by=None if split.group_by in (*targets, "none") else split.group_by,
         target=first if rule.kind == "single_label_classification" and not rule.bins else None,
-        seed=arguments.split_seed,
+        seed=split.split_seed,
     )
     labelled, names, unlabelled = encode_targets(splits, targets)
     if unlabelled:
         logger.info("%d rows have no %s and are left out", unlabelled, " or ".join(targets))
-    overlaps = check_splits(labelled, source_splits(splits, loaded), arguments, list(targets))
-    checked, bad = _check(labelled, arguments, min_seconds)
-    return RunRows(checked, names, unlabelled, bad, overlaps, arguments.dataset)
+    overlaps = check_splits(
+        labelled, source_splits(splits, loaded), arguments, list(targets), split.speaker_independent
+    )
+    return RunRows(labelled, names, unlabelled, {}, overlaps, arguments.dataset)
 
 
 def _check(
@@ -189,7 +254,9 @@ def _check(
     return checked, bad
 
 
-def _read_stream(arguments: DataArguments, targets: Mapping[str, TargetRule], min_seconds: float) -> RunRows:
+def _read_stream(
+    arguments: DataArguments, split: SplitArguments, targets: Mapping[str, TargetRule], min_seconds: float
+) -> RunRows:
     """Training rows as a stream; validation and test, which are gone over again and again, as ordinary rows."""
     streams = load_rows(
         str(arguments.dataset),
@@ -197,9 +264,10 @@ def _read_stream(arguments: DataArguments, targets: Mapping[str, TargetRule], mi
         config_name=arguments.dataset_config,
         columns=arguments.columns,
         streaming=True,
+        audio_root=arguments.audio_root,
     )
     wanted = {"train": "train"}
-    for part, rule in (("validation", arguments.validation), ("test", arguments.test)):
+    for part, rule in (("validation", split.validation), ("test", split.test)):
         name = part if rule is None and part in streams else rule
         if name not in (None, "none"):
             wanted[part] = name

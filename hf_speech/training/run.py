@@ -13,13 +13,14 @@ from transformers import set_seed
 
 from ..errors import InputError
 from ..hub.card import write_card
+from ..hub.words import OF_TRIALS
 from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..results import FILE_NAME, Results, run_facts
 from .adapters import FOLDER, save_adapted
-from .checkpoints import check_same_data, told_of_full_disk
+from .checkpoints import check_same_data, check_same_parts, told_of_full_disk
 from .config import RunConfig
 from .evaluation import Evaluation, evaluate_split, write_evaluation
-from .facts import data_facts, model_facts, public_arguments, recipe_facts
+from .facts import data_facts, model_facts, public_arguments, recipe_facts, selection
 from .folder import (
     FINISHING,
     StartAnew,
@@ -29,9 +30,13 @@ from .folder import (
     remove_checkpoints,
     remove_leavings,
 )
+from .frozen import run_once
+from .frozen_model import put_back
+from .ranks import told_of_lost_ranks
 from .recipes import CONFIG_NAME
 from .rows import RunRows
 from .setup import make_trainer, read_and_build
+from .stopping import told_where
 from .trainer import SpeechTrainer
 from .watch import METRICS, write_metrics
 
@@ -59,7 +64,11 @@ def _train(config: RunConfig, folder: Path) -> Results:
     started = time.monotonic()
     set_seed(config.training.get("seed", DEFAULT_SEED))
     resumed = checkpoint_to_resume(config, folder)
+    if resumed is not None:
+        check_same_parts(resumed, frozen=config.batches.frozen_cache is not None)
     rows, model, extractor = read_and_build(config)
+    if config.batches.frozen_cache is not None:
+        rows = run_once(config, rows, model, extractor)
     trainer = make_trainer(config, rows, model, extractor)
     if trainer.is_world_process_zero():
         remove_leavings(folder)
@@ -69,9 +78,10 @@ def _train(config: RunConfig, folder: Path) -> Results:
         check_same_data(resumed, trainer.facts)
     logger.info("training on %s rows", "streamed" if rows.streams else len(rows.splits["train"]))
     if trainer.sampler is not None:
-        logger.info(trainer.sampler.describe())
+        speeds = "; before speeds: every row as at the slowest" if config.batches.augment.get("speeds") else ""
+        logger.info("%s%s", trainer.sampler.describe(), speeds)
     begun = time.monotonic()
-    with told_of_full_disk(folder, "the log"):
+    with told_where(lambda: trainer.state, folder), told_of_full_disk(folder, "the log"), told_of_lost_ranks(folder):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     times = {"started": started, "train_seconds": time.monotonic() - begun}
     if not trainer.is_world_process_zero():
@@ -81,6 +91,7 @@ def _train(config: RunConfig, folder: Path) -> Results:
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=FINISHING) as name,
         told_of_full_disk(folder, "the finished model"),
+        told_where(lambda: trainer.state, folder),
     ):
         fresh = Path(name)
         if config.model.lora:  # what is measured is what is kept
@@ -116,7 +127,8 @@ def summary(results: Results, folder: Path) -> str:
     for number in results.metrics:
         value, low, high = (number[key] for key in ("value", "low", "high"))
         shown = "not defined" if value is None else f"{value:.3f}  95 % interval {low:.3f} to {high:.3f}"
-        by = f"({number['n']} utterances, by {number['interval_unit']})"
+        counted = "trials" if number["name"] in OF_TRIALS else "utterances"
+        by = f"({number['n']} {counted}, by {number['interval_unit']})"
         lines.append(f"  {number['split']:11}{number['name']:{width}}{shown} {by}")
     return "\n".join(lines)
 
@@ -134,7 +146,10 @@ def _finish(
     """Measures, writes all files beside their place, then moves them in; results.json, the mark of the end, last."""
     seed = config.training.get("seed", DEFAULT_SEED)
     measured: list[str] = [split for split in ("validation", "test") if split in rows.splits]
-    evaluations = {split: evaluate_split(config, rows, split, model, extractor, seed) for split in measured}
+    evaluations = {
+        split: evaluate_split(config, rows, split, model, extractor, seed, trainer.trials) for split in measured
+    }
+    put_back(model)
     results = _results(folder, config, rows, model, trainer, evaluations, times)
     model.save_pretrained(fresh)
     extractor.save_pretrained(fresh)
@@ -143,7 +158,7 @@ def _finish(
     if evaluations:
         write_evaluation(list(evaluations.values())[-1], fresh, config.run.unit)
     history = trainer.state.log_history
-    if any("loss" in entry for entry in history):
+    if any("loss" in entry or "eval_loss" in entry for entry in history):
         plot_curves(history, fresh / FILE_NAMES["curves"])
         write_metrics(history, fresh / METRICS)
     results.write(fresh)
@@ -191,5 +206,5 @@ def _results(
         data=data_facts(config, rows),
         metrics=[number for evaluation in evaluations.values() for number in evaluation.metrics],
         confusion=next((e.confusion for e in reversed(evaluations.values())), None),
-        run=run | {"train_seconds": round(times["train_seconds"], 1)},
+        run=run | {"train_seconds": round(times["train_seconds"], 1), "selection": selection(trainer)},
     )

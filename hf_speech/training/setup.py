@@ -6,6 +6,7 @@ import torch
 
 from ..data.batching import SpeechBatchSampler
 from ..data.collator import SpeechCollator
+from ..data.frozen import FrozenCollator
 from ..data.targets import known, labels_of
 from ..errors import InputError, one_line
 from ..models.batchnorm import VectorBatchNorm1d
@@ -13,9 +14,10 @@ from .arguments import target_rules
 from .build import augmentation_of, backbone_config, build_model, draft_model, feature_extractor, makes_speakers
 from .checkpoints import facts_of
 from .config import RunConfig
+from .frozen_model import key_of
 from .hf_arguments import training_arguments
 from .learning import learning_of
-from .rows import RunRows, read_rows
+from .rows import RunRows, found, read_rows
 from .stopping import EarlyStopping
 from .tasks import PRIMARY_METRIC, metric_name, metrics_of
 from .trainer import SpeechTrainer
@@ -26,13 +28,15 @@ def read_and_build(config: RunConfig) -> tuple[RunRows, Any, Any]:
     """The rows of a run, its model, as yet untrained, and its feature extractor.
 
     Raises:
-        InputError: a model that can't be built (found out before any data is read), or data that can't be used.
+        InputError: a corpus that is not there, a model that can't be built (found out before any data is read), or
+            data that can't be used.
     """
+    found(config.data)
     backbone = backbone_config(config)
     draft = draft_model(config, backbone)
     extractor = feature_extractor(config.model, draft.config)
     shortest = draft.encoder.min_samples / extractor.sampling_rate
-    rows = read_rows(config.data, target_rules(config), min_seconds=shortest)
+    rows = read_rows(config.data, config.split, target_rules(config), min_seconds=shortest)
     return rows, build_model(config, rows, extractor, backbone), extractor
 
 
@@ -76,7 +80,7 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
             learning=learning,
             sampler=None if rows.streams else make_sampler(config, rows, model, arguments),
             trials=trials,
-            facts=facts_of(config.recipe(), rows.fingerprint(), arguments.world_size),
+            facts=facts_of(config.recipe(), rows.fingerprint(), arguments.world_size, key_of(model)),
             max_seconds=config.batches.max_seconds,
             channel=config.data.channel,
         )
@@ -87,14 +91,16 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
 
 
 def _trials(config: RunConfig, rows: RunRows) -> ValidationTrials | None:
-    if config.data.trials is None:
+    if config.split.trials is None:
         return None
     if "validation" not in rows.splits:
         raise InputError("trials are of validation rows: give --validation, or leave trials out")
-    return validation_trials(config.data.trials, rows.splits["validation"], rows.root)
+    return validation_trials(config.split.trials, rows.splits["validation"], rows.root)
 
 
-def _collator(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> SpeechCollator:
+def _collator(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> SpeechCollator | FrozenCollator:
+    if key_of(model) is not None:
+        return FrozenCollator(extractor.sampling_rate)
     return SpeechCollator(
         extractor,
         crop_seconds=config.batches.crop_seconds,

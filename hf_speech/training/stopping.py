@@ -2,12 +2,17 @@
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
+
+from .checkpoints import checkpoints
 
 
 class SaveWhenTold(TrainerCallback):
@@ -87,9 +92,26 @@ def stopped_short(state: Any) -> int:
     return kept["attributes"]["early_stopping_patience_counter"] if isinstance(kept, dict) else 0
 
 
-def ignore_sigterm(worker: int) -> None:
-    """For the workers of a data loader: a signal to all processes of a job is for the one that saves."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def ignore_signals(worker: int) -> None:
+    """For the workers of a data loader: a signal to all processes of a job is for the one that saves, or is told."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def told_where(state_of: Callable[[], Any], folder: Path) -> Iterator[None]:
+    """Has the exception of Ctrl-C say where a run was, and where it goes on.
+
+    Args:
+        state_of: gives the Trainer's state.
+        folder: of the run.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        found, state = checkpoints(folder), state_of()
+        goes_on = f"the same command goes on from {found[-1]}" if found else "there is no checkpoint yet"
+        raise KeyboardInterrupt(f"at step {state.global_step} of {state.max_steps}; {goes_on}") from None
 
 
 def _epoch_ends(state: Any) -> bool:

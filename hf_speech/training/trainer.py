@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from ..models.embedding import evaluating
 from .checkpoints import checkpoints, publish, staging_folder, step_of_last, told_of_full_disk
 from .freezing import FreezingSteps, parameter_groups
 from .learning import Learning
+from .ranks import gathered, share_of, share_statistics, shares
 from .schedules import make_scheduler
-from .stopping import EarlyStopping, SaveAfterValidation, SaveWhenTold, ignore_sigterm, stopped_short
+from .stopping import EarlyStopping, SaveAfterValidation, SaveWhenTold, ignore_signals, stopped_short
 from .tasks import metric_name, point_numbers
 from .trials import ValidationTrials
 from .watch import Watch, WriteMetrics
@@ -32,6 +34,7 @@ from .watch import Watch, WriteMetrics
 logger = logging.getLogger(__name__)
 
 _NAMED = 8  # files that a message names
+_NOMINAL = {"train_samples_per_second", "train_steps_per_second", "total_flos"}
 
 
 class LogLines(TrainerCallback):
@@ -42,6 +45,14 @@ class LogLines(TrainerCallback):
         if state.is_world_process_zero and logs:
             shown = (f"{name} {value:.4g}" for name, value in logs.items() if isinstance(value, int | float))
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(shown))
+
+
+class LastLine(TrainerCallback):
+    """The last step is logged, too: a run of fewer steps than `logging_steps` has a curve."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after an optimiser step."""
+        control.should_log |= state.global_step >= state.max_steps
 
 
 class OptimizerSteps(TrainerCallback):
@@ -109,6 +120,7 @@ class SpeechTrainer(Trainer):
         self._files: tuple[str, ...] = ()  # that the step which is being made is about
         self.watch = Watch(self.processing_class.sampling_rate, self.args.world_size)
         self.add_callback(OptimizerSteps)
+        self.add_callback(LastLine)
         self.add_callback(SaveAfterValidation)
         self.stopper = SaveWhenTold()
         self.add_callback(self.stopper)
@@ -127,7 +139,7 @@ class SpeechTrainer(Trainer):
         """The batches of the sampler, on every process its own."""
         if self.sampler is None:
             stream = super().get_train_dataloader()
-            stream.worker_init_fn = ignore_sigterm
+            stream.worker_init_fn = ignore_signals
             return stream
         workers = self.args.dataloader_num_workers
         loader = DataLoader(
@@ -135,7 +147,7 @@ class SpeechTrainer(Trainer):
             batch_sampler=self.sampler,
             collate_fn=self.data_collator,
             num_workers=workers,
-            worker_init_fn=ignore_sigterm,
+            worker_init_fn=ignore_signals,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
         )
@@ -185,7 +197,10 @@ class SpeechTrainer(Trainer):
         """
         self.watch.begin()
         try:
-            return super().train(*arguments, **settings)
+            with warnings.catch_warnings():
+                # Once an epoch, where there are more workers than cores: they read files, and wait for them.
+                warnings.filterwarnings("ignore", message="This DataLoader will create")
+                return super().train(*arguments, **settings)
         finally:
             self.stopper.restore()
 
@@ -235,27 +250,42 @@ class SpeechTrainer(Trainer):
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         model = own_model(self.model)
         with self.watch.apart():
-            outcome = infer(
-                self.model,
-                self.processing_class,
-                rows,
-                max_seconds=self.max_seconds,
-                channel=self.channel,
-                description="validating",
-            )
+            outcome = self._infer(rows)
             with evaluating(model):  # the loss as it will be in the end, whatever the step
                 numbers = validation_numbers(model, outcome, rows)
             if self.trials is not None and outcome.embeddings is not None:
                 numbers |= self.trials.numbers(outcome.embeddings)
-            # Batch norms differ from process to process by their last batch: all decide by what the first one saw.
+            # Of the last digits of a sum nobody is sure: all decide by what the first process found.
             (numbers,) = broadcast_object_list([numbers])
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
         self.log(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
         return values
 
+    def _infer(self, rows: Any) -> Inference:
+        """What the model says of rows; of several processes each runs a share of them."""
+        mine: Any = rows
+        shared = self.args.world_size > 1 and shares(self.model_wrapped)
+        if shared:
+            share_statistics(self.model)
+            places = share_of(rows["length"], self.args.process_index, self.args.world_size)
+            mine = rows.select(places)
+        outcome = None
+        if len(mine):
+            outcome = infer(
+                self.model,
+                self.processing_class,
+                mine,
+                max_seconds=self.max_seconds,
+                channel=self.channel,
+                description="validating",
+            )
+        return gathered(outcome, places, len(rows)) if shared else outcome  # type: ignore[return-value]
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the Trainer's; the lines of training say how it goes, too."""
+        if self.sampler is not None:  # the Trainer counts batches of a size that a sampler does not keep to
+            logs = {name: value for name, value in logs.items() if name not in _NOMINAL}
         super().log({**logs, **self.watch.numbers()} if "grad_norm" in logs or "loss" in logs else logs, start_time)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -314,6 +344,7 @@ class SpeechTrainer(Trainer):
         begun = super()._init_training_state(max_steps, steps_an_epoch, epochs, checkpoint, trial)
         if checkpoint is None:
             return begun
+        self.state.compute_steps(self.args, max_steps)  # how often is logged may change
         kept = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
         if kept.best_model_checkpoint is not None:
             best = Path(self.args.output_dir) / Path(kept.best_model_checkpoint).name

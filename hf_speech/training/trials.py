@@ -1,7 +1,9 @@
 """A run that is to tell speakers apart is validated by trials among its validation rows: equal error rate, minDCF."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +11,13 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..data.problems import Problems
-from ..errors import InputError
+from ..errors import InputError, one_line
+from ..metrics import verification_numbers
 from ..metrics.verification import eer, min_dcf
+from ..results import metric_rows
 from ..verification.backend import Backend
-from ..verification.trials import check_trials, read_trials
+from ..verification.trials import check_trials, read_trials, without_extension
+from .rows import item_ids
 
 NUMBERS = ("eer", "min_dcf")
 
@@ -25,20 +30,50 @@ class ValidationTrials:
         labels: (N,) 1: one speaker; 0: two.
         left: (N,) row numbers.
         right: (N,) row numbers.
+        ids: names of the rows.
     """
 
     labels: np.ndarray
     left: np.ndarray
     right: np.ndarray
+    ids: list[str]
 
     def numbers(self, embeddings: np.ndarray) -> dict[str, float]:
         """EER and minDCF (at a prior of 0.01) by the cosine of embeddings (rows, E)."""
-        scores = Backend.cosine(embeddings.shape[1]).score(embeddings, self.left, self.right)
+        scores = self._scores(embeddings)
         return {"eer": float(eer(self.labels, scores)), "min_dcf": float(min_dcf(self.labels, scores))}
+
+    def rows(
+        self, embeddings: np.ndarray, speakers: Sequence[str] | None, *, dataset: str, split: str, seed: int
+    ) -> list[dict[str, Any]]:
+        """The same numbers with their intervals, as results.json has them: n is that of the trials.
+
+        Args:
+            embeddings: (rows, E).
+            speakers: of the rows, resampled where they are known.
+            dataset: name of the data.
+            split: name of the split.
+            seed: of the resamples.
+
+        Raises:
+            InputError: a trial whose label is not what the speakers of its rows say.
+        """
+        who = None
+        if speakers is not None:
+            who = [speakers[i] for i in self.left], [speakers[i] for i in self.right]
+        try:
+            numbers = verification_numbers(self.labels, self._scores(embeddings), who, seed)
+        except ValueError as error:
+            raise InputError(f"trials: {one_line(error)}") from None
+        ids = [f"{self.ids[left]} {self.ids[right]}" for left, right in zip(self.left, self.right, strict=True)]
+        return metric_rows(numbers, dataset=dataset, split=split, ids=ids)
+
+    def _scores(self, embeddings: np.ndarray) -> np.ndarray:
+        return Backend.cosine(embeddings.shape[1]).score(embeddings, self.left, self.right)
 
 
 def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationTrials:
-    """Reads a list of trials `1|0 path path` among rows with the column `id`.
+    """Reads a list of trials `1|0 name name` among rows, by their ids or their paths below the data set's folder.
 
     Args:
         name: a file; a relative one may lie in the data set's folder, such as `trials/validation.txt` of VoxCeleb.
@@ -55,17 +90,30 @@ def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationT
         raise InputError(
             f"trials: there is no file {name}, nor one in {folder}; give a list with lines `1|0 path path`"
         )
-    if "id" not in rows.column_names:
-        raise InputError("trials: the validation rows have no column id, by which a list names them; leave trials out")
     problems = Problems()
-    ids = [str(name) for name in rows["id"]]
-    trials = check_trials(read_trials(there[0], problems), pa.array(ids), there[0], problems)
+    ids = item_ids(rows, root)
+    names = [without_extension(name) for name in ids]
+    trials = check_trials(read_trials(there[0], problems), pa.array(names), there[0], problems)
     problems.settle(str(there[0]), option=None)
-    place = {name: i for i, name in enumerate(ids)}
-    sides = [
+    place = {name: i for i, name in enumerate(names)}
+    left, right = (
         np.array([place[name] for name in trials[side].cast(pa.string()).to_pylist()]) for side in ("left", "right")
-    ]
+    )
     labels = np.asarray(trials["label"].to_numpy())
     if not 0 < pc.sum(trials["label"]).as_py() < len(labels):
         raise InputError(f"{there[0]}: trials of one kind only; an equal error rate needs both")
-    return ValidationTrials(labels, *sides)
+    _check_speakers(there[0], rows, ids, labels, left, right)
+    return ValidationTrials(labels, left, right, ids)
+
+
+def _check_speakers(
+    file: Path, rows: Dataset, ids: Sequence[str], labels: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> None:
+    """Refuses a label that the rows' speakers belie: now, and not after the training."""
+    if "speaker_id" not in rows.column_names:
+        return
+    speakers = list(rows["speaker_id"])
+    for label, one, other in zip(labels, left, right, strict=True):
+        if None not in (speakers[one], speakers[other]) and (speakers[one] == speakers[other]) != bool(label):
+            truth = "two speakers" if label else "one speaker"
+            raise InputError(f"{file}: the label of {ids[one]} {ids[other]} is {label}, but they are {truth}; mend it")

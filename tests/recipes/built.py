@@ -61,7 +61,7 @@ class Built:
     @cached_property
     def arguments(self) -> Any:
         """Of transformers."""
-        validates = self.config.data.validation != "none"
+        validates = self.config.split.validation != "none"
         return training_arguments(self.config, validates=validates, metric="uar", numbers=_METRICS)
 
     @cached_property

@@ -53,10 +53,10 @@ def _train(name: str, folder: Path, checkpoints: Mapping[str, Path]) -> Path:
     results = read_results(folder)
     assert results["run"]["steps"] == 2 and (folder / "model.safetensors").is_file()
     _check_what_moved(name, folder, checkpoints)
-    data, asked = results["data"], recipe(name).data
+    data, asked = results["data"], recipe(name).split
     held_out = {part for part in ("validation", "test") if getattr(asked, part) != "none"}
     assert set(data["splits"]) == {"train", *held_out}
-    assert data["target"] == ", ".join(recipe(name).head.tasks or [asked.target])
+    assert data["target"] == ", ".join(recipe(name).head.tasks or [recipe(name).data.target])
     if recipe(name).head.class_weights == "balanced":
         # N / (C n): what a class weighs in the loss is the same for all.
         counts = data["splits"]["train"]["labels"].values()
@@ -88,7 +88,7 @@ def _check_what_moved(name: str, folder: Path, checkpoints: Mapping[str, Path]) 
         below = int(layer) < learning.freeze_layers if layer else learning.freeze_layers and "layer_norm" not in key
         if key.startswith(FROZEN[learning.freeze]) or below:
             assert torch.equal(now, value), key
-        elif config.data.validation == "none":  # else the best step is kept, which may be one without a rate
+        elif config.split.validation == "none":  # else the best step is kept, which may be one without a rate
             assert not torch.equal(now, value), key
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from hf_speech.data.augment import Augmentation
 from hf_speech.errors import InputError
 from hf_speech.fields import parse_flags
 from hf_speech.training.arguments import make_config, read_config
+from hf_speech.training.build import augmentation_of
 from hf_speech.training.config import GROUPS
 from hf_speech.training.describe import describe_fields
 from hf_speech.training.hf_arguments import REPLACED, TRAINING_DEFAULTS, training_arguments
@@ -57,6 +59,73 @@ def test_a_base_is_under_the_file_and_flags_are_above_it(tmp_path: Path) -> None
 def test_a_part_that_a_flag_names_anew_loses_its_options(flags: list[str], options: dict, tmp_path: Path) -> None:
     path = write(tmp_path / "run.yaml", "pooling: multi-head\npooling_config: {heads: 4}\nbackbone: x\n")
     assert read_config(path, parse_flags(flags)).model.pooling_config == options
+
+
+@pytest.mark.parametrize(
+    ("base", "above", "name", "options"),
+    [
+        ("schedule_config: {warmup_steps: 0.3}", "schedule: triangular2", "schedule", {}),
+        ("schedule: linear\nschedule_config: {warmup_steps: 1}", "schedule: triangular2", "schedule", {}),
+        ("schedule_config: {warmup_steps: 0.3}", "schedule: cosine", "schedule", {"warmup_steps": 0.3}),
+        (
+            "schedule_config: {warmup_steps: 0.3}",
+            "schedule: tri-stage\nschedule_config: {final: 0.01}",
+            "schedule",
+            {"final": 0.01},
+        ),
+        ("projection_config: {}\nprojection: linear", "projection: none", "projection", {}),
+        ("pooling: multi-head\npooling_config: {heads: 4}", "pooling: mean", "pooling", {}),
+        ("backbone: ecapa-256\npooling_config: {bottleneck: 8}", "pooling: attentive", "pooling", {"bottleneck": 8}),
+        ("head: mlp\nhead_config: {size: 8}", "head: linear", "head", {}),
+    ],
+)
+def test_a_part_named_above_a_base_or_by_a_flag_loses_the_options_below(
+    base: str, above: str, name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path / "base.yaml", f"backbone: x\n{base}\n" if "backbone" not in base else base)
+    by_file = read_config(write(tmp_path / "run.yaml", f"base: base.yaml\n{above}\n"))
+    by_flag = read_config(tmp_path / "base.yaml", yaml.safe_load(above))
+    assert by_file.to_dict() == by_flag.to_dict()
+    assert by_file.to_dict().get(f"{name}_config", {}) == options
+
+
+def test_a_backbone_named_above_an_encoder_from_scratch_has_its_own_config(scratch: Path) -> None:
+    assert read_config(scratch, parse_flags(["--backbone", "x"])).model.backbone_config == {}
+    assert read_config(scratch).model.backbone_config == SCRATCH["backbone_config"]
+
+
+def test_a_small_number_in_a_table_is_a_number(scratch: Path) -> None:
+    scratch.write_text(scratch.read_text() + "schedule: linear\nschedule_config: {final: 1e-8}\n", encoding="utf-8")
+    assert read_config(scratch).learning.schedule_config == {"final": 1e-8}
+    assert (
+        read_config(scratch, parse_flags(["--schedule-config.final", "1e-7"])).learning.schedule_config["final"] == 1e-7
+    )
+
+
+def test_none_is_nothing_where_it_means_nothing_else(scratch: Path) -> None:
+    words = (
+        "crop_seconds batch_seconds balance class_weights early_stopping_patience trials labels augment lora".split()
+    )
+    given = {"crop_seconds": 2.0, "balance": "emotion", "augment": {"speeds": [0.9, 1.0]}}
+    scratch.write_text(yaml.safe_dump({**SCRATCH, **given}), encoding="utf-8")
+    flags = parse_flags([word for name in words for word in (f"--{name.replace('_', '-')}", "none")])
+    assert read_config(scratch, flags).to_dict() == SCRATCH
+    scratch.write_text(yaml.safe_dump({**SCRATCH, **dict.fromkeys(words, "none")}), encoding="utf-8")
+    assert read_config(scratch).to_dict() == SCRATCH
+    kept = {"neck": "none", "projection": "none", "regularization": "none", "validation": "none", "group_by": "none"}
+    assert read_config(scratch, kept).to_dict() == {**SCRATCH, **kept}
+    tables = {"augment": {"noise": {"folder": "none"}}, "tasks": {"age": {"loss": "mse", "unit": "none"}, "label": {}}}
+    config = read_config(scratch, tables)
+    assert config.head.tasks["age"] == {"loss": "mse", "unit": None}
+    assert augmentation_of(config) == Augmentation()
+
+
+def test_base_is_told_of_and_no_flag(scratch: Path, tmp_path: Path) -> None:
+    assert "  base   " in describe_fields()
+    with pytest.raises(InputError, match="^flags: base is a field of YAML files only"):
+        read_config(scratch, parse_flags(["--base", "x.yaml"]))
+    with pytest.raises(InputError, match=r"unknown field 'bases' \(did you mean 'base'\?\); valid: .*\bbase, "):
+        read_config(write(tmp_path / "wrong.yaml", "bases: x.yaml\n"))
 
 
 def test_a_flag_reaches_into_a_table(scratch: Path) -> None:

@@ -18,10 +18,10 @@ from hf_speech.data.audit import audit
 from hf_speech.data.several import TargetRule
 from hf_speech.errors import InputError
 from hf_speech.training.arguments import make_config
-from hf_speech.training.config import DataArguments
+from hf_speech.training.config import DataArguments, SplitArguments
 from hf_speech.training.rows import RunRows, item_ids, read_rows
 
-from .runs import read_results, read_table, refusal, train_tiny, write_table
+from .runs import TINY, read_results, read_table, refusal, train_tiny, write_table
 
 Table = Callable[..., Path]
 
@@ -48,9 +48,9 @@ def by_speaker(number: int, row: dict[str, str]) -> dict[str, Any]:
 
 
 def read(dataset: Path | str, target: str = "emotion", **fields: Any) -> RunRows:
-    arguments = DataArguments(dataset=str(dataset), target=target, **fields)
+    config = make_config({**TINY, "dataset": str(dataset), "target": target, **fields})
     kind = "regression" if target == "age" else "single_label_classification"
-    return read_rows(arguments, {target: TargetRule(kind=kind)}, min_seconds=0.025)
+    return read_rows(config.data, config.split, {target: TargetRule(kind=kind)}, min_seconds=0.025)
 
 
 @pytest.mark.parametrize("target", ["emotion", "gender", "age"])
@@ -87,9 +87,14 @@ def test_what_is_asked_for_must_be_possible(table: Table, corpus: Path) -> None:
     path = table(by_speaker)
     with pytest.raises(InputError, match="speaker_independent, train: there is no column 'speaker_id'"):
         read(path, "label", columns={"spoken_by": "speaker_id"}, speaker_independent=True)
-    streamed = DataArguments(dataset=str(corpus), streaming=True, labels=["low", "high"], speaker_independent=True)
+    streamed = DataArguments(dataset=str(corpus), streaming=True, labels=["low", "high"])
     with pytest.raises(InputError, match="speaker_independent can't be checked on a stream"):
-        read_rows(streamed, {streamed.target: TargetRule(streamed.labels)}, min_seconds=0.025)
+        read_rows(
+            streamed,
+            SplitArguments(speaker_independent=True),
+            {streamed.target: TargetRule(streamed.labels)},
+            min_seconds=0.025,
+        )
 
 
 def test_sessions_recordings_and_files_are_compared(table: Table) -> None:

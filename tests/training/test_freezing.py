@@ -138,7 +138,16 @@ def test_any_step_can_be_the_first() -> None:
         (Freezing(steps=12_500), 12_500, None, "the backbone is frozen for 12500 steps of a run of 12500: nothing of"),
         (Freezing(steps=3), 2, "wav2vec2", "give fewer freeze_steps, or a share of the run below 1"),
         (Freezing(unfreeze_every=2), 8, "wav2vec2", "unfrozen last would be so after 8 steps of a run of 8"),
-        (Freezing(steps=0.5, unfreeze_every=0.2), 100, "wav2vec2", "after 130 steps of a run of 100; give a smaller"),
+        (Freezing(unfreeze_every=2), 8, "wav2vec2", "with 4 of 4 layers trained by its end; give a smaller"),
+        (Freezing(steps=2, unfreeze_every=3), 8, "wav2vec2", "a run of 8, with 2 of 4 layers trained by its end"),
+        (Freezing(layers=1, steps=6, unfreeze_every=3), 8, "wav2vec2", "with 1 of 4 layers trained by its end"),
+        (Freezing(layers=4, unfreeze_every=2), 8, "wav2vec2", "freeze_layers 4 leaves no layer that unfreeze_every"),
+        (
+            Freezing(steps=0.5, unfreeze_every=0.2),
+            100,
+            "wav2vec2",
+            "after 130 steps of a run of 100, with 3 of 4 layers",
+        ),
         (Freezing(layers=5), 8, "wav2vec2", "can't freeze 5 layers: the encoder has 4"),
         (Freezing("cnn"), 8, "ecapa-tdnn", "this encoder (EcapaTDNN) has no feature encoder to freeze"),
     ],
@@ -151,6 +160,59 @@ def test_what_does_not_fit_is_refused(freezing: Freezing, total: int, backbone: 
     if model is not None:
         with pytest.raises(InputError):
             FreezingSteps(freezing).on_train_begin(None, state_at(0, total), None, model=model)
+
+
+OPENINGS = [
+    (Freezing(), 9, [], ""),
+    (Freezing("cnn", layers=2, steps=2), 9, [], "all up to layer 2"),
+    (Freezing("backbone"), 9, [], "backbone"),
+    (
+        Freezing(unfreeze_every=1),
+        9,
+        [(0, "layer 4"), (1, "layer 3"), (2, "layer 2"), (3, "layer 1"), (4, "the rest")],
+        "",
+    ),
+    (
+        Freezing("cnn", steps=2, unfreeze_every=1),
+        9,
+        [(2, "layer 4"), (3, "layer 3"), (4, "layer 2"), (5, "layer 1"), (6, "the rest")],
+        "cnn",
+    ),
+    (
+        Freezing("cnn+projection", layers=2, unfreeze_every=0.5),
+        8,
+        [(0, "layer 4"), (4, "layer 3")],
+        "all up to layer 2",
+    ),
+    (Freezing(steps=0.2, unfreeze_every=0.1), 2, [(1, "the rest")], ""),
+]
+
+
+@pytest.mark.parametrize(("freezing", "total", "openings", "never"), OPENINGS)
+def test_when_each_layer_opens(freezing: Freezing, total: int, openings: list[tuple[int, str]], never: str) -> None:
+    model = model_of()
+    assert (freezing.openings(total, model), freezing.never_trained) == (openings, never)
+    for step, name in openings:  # a layer is trained from that step on, and not before
+        layer = model.encoder.rungs()[0 if name == "the rest" and not never else _rung(model, name)]
+        for at in {step - 1, step} - {-1}:
+            freezing.apply(model, at, total)
+            assert any(p.requires_grad for p in layer.parameters()) == (at == step)
+
+
+def _rung(model: Any, name: str) -> int:
+    names = [rung.name for rung in model.encoder.rungs()]
+    return names.index("layer 1") - 1 if name == "the rest" else names.index(name)
+
+
+def test_layers_that_are_held_back_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    FreezingSteps(Freezing(layers=3, unfreeze_every=1)).on_train_begin(None, state_at(0, 9), None, model=model_of())
+    assert [record.message for record in caplog.records] == [
+        "only 1 of 4 layers will be trained by the end: freeze_layers 3 keeps the others back from unfreeze_every"
+    ]
+    caplog.clear()
+    for freezing in (Freezing(unfreeze_every=1), Freezing(layers=3)):
+        FreezingSteps(freezing).on_train_begin(None, state_at(0, 9), None, model=model_of())
+    assert not caplog.records
 
 
 def state_at(step: int, total: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .runs import command, interrupted, read_json, refusal, same_weights, train_tiny, write_yaml
+from .runs import command, interrupted, read_json, read_table, refusal, same_weights, train_tiny, write_yaml
 
 VALIDATED = {"validation": "speaker_id=speaker05", "test": "none", "save_total_limit": 99, "learning_rate": 1e-2}
 BY_STEPS = {"save_strategy": "steps", "save_steps": 1}
@@ -108,3 +108,13 @@ def test_what_a_killed_run_left_half_written_goes(corpus: Path, tmp_path: Path) 
         (folder / name).mkdir(parents=True)
     train_tiny(folder, corpus, max_steps=1)
     assert not list(folder.glob(".*"))
+
+
+def test_how_often_is_logged_may_change(corpus: Path, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {**BY_STEPS, "save_total_limit": 99, "max_steps": 6, "logging_steps": 3}
+    whole = train_tiny(tmp_path / "whole", corpus, **fields)
+    again = interrupted(whole, tmp_path / "again", last=2)
+    train_tiny(again, corpus, **{**fields, "logging_steps": 1})
+    assert [int(row["step"]) for row in read_table(whole / "metrics.csv") if row["loss"]] == [3, 6]
+    assert [int(row["step"]) for row in read_table(again / "metrics.csv") if row["loss"]] == [3, 4, 5, 6]
+    assert same_weights(whole, again)

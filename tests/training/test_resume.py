@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -148,3 +149,17 @@ def test_steps_are_gone_on_from_and_not_made_again(corpus: Path, tmp_path: Path)
     said = finish(config, tmp_path / "killed")
     steps = [int(line.split()[1]) for line in said if line.startswith("step ") and "loss" in line]
     assert set(steps) == {7, 8} and steps == sorted(steps)
+
+
+def test_ctrl_c_says_where_the_run_goes_on(corpus: Path, tmp_path: Path) -> None:
+    config = write_yaml(
+        tmp_path / "run.yaml", **{**EVERYTHING, **BATCHES["rows"], "dataset": str(corpus), "save_total_limit": 1}
+    )
+    for step, folder in ((1, tmp_path / "early"), (8, tmp_path / "later")):
+        said = kill(config, folder, step, 0.0, signal.SIGINT)
+        saved = sorted(folder.glob("checkpoint-*"))
+        goes_on = f"the same command goes on from {saved[-1]}" if saved else "there is no checkpoint yet"
+        match = re.fullmatch(rf"hf-speech train: interrupted at step (\d+) of {STEPS}; {re.escape(goes_on)}", said[-1])
+        assert match and step <= int(match[1]) < STEPS, said[-5:]
+        assert not [line for line in said if "worker processes" in line]
+    assert saved

@@ -121,8 +121,8 @@ def loader_of(rows: Dataset, folder: Path, **fields: Any) -> Any:
 def uneven_rows(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """64 labelled clips of 0.3 to 3 s."""
     table = write_fake_corpus(tmp_path_factory.mktemp("uneven"), speakers=8, per_speaker=8, seconds=(0.3, 3.0))
-    arguments = make_config({**TINY, "dataset": str(table)}).data
-    return read_rows(arguments, {arguments.target: TargetRule()}, min_seconds=0.025).splits["train"]
+    config = make_config({**TINY, "dataset": str(table)})
+    return read_rows(config.data, config.split, {config.data.target: TargetRule()}, min_seconds=0.025).splits["train"]
 
 
 def test_batches_of_like_length_waste_less(uneven_rows: Dataset, tmp_path: Path) -> None:

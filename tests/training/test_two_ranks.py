@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from hf_speech.inference import infer
 from hf_speech.training.arguments import read_config
@@ -46,10 +48,13 @@ def test_ranks_decide_by_the_same_numbers(corpus: Path, tmp_path: Path) -> None:
     )
     finish_ranks(__file__, config, tmp_path / "model")
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
-    assert first["own_loss"] != second["own_loss"]  # or nothing here could have gone wrong
-    for name in ("step", "validated", "rates", "best"):
+    assert first["statistics"] != second["statistics"]  # or nothing here could have gone wrong
+    for name in ("step", "validated", "rates", "best", "alone"):
         assert first[name] == second[name], name
     assert first["step"] < 60 and len(set(first["rates"])) > 1  # both did have to decide
+    assert first["together"] == pytest.approx(first["alone"], abs=1e-6)
+    assert sorted(first["heard"] + second["heard"]) == [1, 1, 1, 1]  # every validation row by one of them, once
+    assert len(first["heard"]) == len(second["heard"]) == 2
 
 
 @pytest.mark.slow
@@ -70,15 +75,39 @@ def test_killed_ranks_go_on_alike(corpus: Path, tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def kill_all(folder: Path) -> None:
+def test_a_rank_that_dies_takes_the_others_along(corpus: Path, tmp_path: Path) -> None:
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), max_steps=5_000, logging_steps=5)
+    process = start_ranks("-m", "hf_speech.cli", "train", config, "--output-dir", tmp_path / "model")
+    assert process.stderr is not None
+    assert any(line.startswith("step 10 of") for line in process.stderr)
+    began = time.monotonic()
+    kill_all(tmp_path / "model", only_rank=1)
+    said = process.communicate(timeout=60)[1]
+    assert time.monotonic() - began < 60 and process.returncode == 1
+    assert "hf-speech train: another process of this run has ended" in said
+    assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in said  # torchrun names the first that failed
+
+
+def kill_all(folder: Path, only_rank: int | None = None) -> None:
     """SIGKILL to each process that has the folder in its command line; torchrun gives its own other process groups."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().split(b"\0")
+            settings = (place / "environ").read_bytes().split(b"\0")
         except OSError:  # it has ended by now
             continue
-        if str(folder).encode() in words:
+        if str(folder).encode() in words and (only_rank is None or f"RANK={only_rank}".encode() in settings):
             os.kill(int(place.name), signal.SIGKILL)
+
+
+class Statistics(TrainerCallback):
+    """Notes what a batch norm has seen, step by step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self.seen.append(sum(float(v.double().sum()) for name, v in model.named_buffers() if "running_mean" in name))
 
 
 def rank(config_file: Path, folder: Path) -> dict[str, Any]:
@@ -86,13 +115,20 @@ def rank(config_file: Path, folder: Path) -> dict[str, Any]:
     config = read_config(config_file, {"output_dir": str(folder)})
     rows, model, extractor = read_and_build(config)
     trainer = make_trainer(config, rows, model, extractor)
+    statistics = Statistics()
+    trainer.add_callback(statistics)
     trainer.train()
-    validation = rows.splits["validation"]
-    own = validation_numbers(model, infer(model, extractor, validation), validation)
-    history = trainer.state.log_history
+    history = list(trainer.state.log_history)
+    validation, heard = rows.splits["validation"], []
+    hook = model.register_forward_hook(lambda module, inputs, output: heard.extend([1] * len(output.logits)))
+    together = trainer.evaluate()["eval_loss"]
+    hook.remove()
     return {
         "step": trainer.state.global_step,
-        "own_loss": own["loss"],
+        "statistics": statistics.seen,
+        "together": together,
+        "alone": validation_numbers(model, infer(model, extractor, validation), validation)["loss"],
+        "heard": heard,
         "validated": [entry for entry in history if "eval_loss" in entry],
         "rates": [entry["learning_rate"] for entry in history if "learning_rate" in entry],
         "best": [trainer.state.best_metric, trainer.state.best_global_step],

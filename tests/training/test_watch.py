@@ -6,13 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hf_speech.data.collator import BatchOrigin
 from hf_speech.training.watch import Watch
 
-from .runs import read_results, read_table, train_tiny, write_yaml
+from .runs import read_json, read_results, read_table, train_tiny, write_yaml
 
 
 def test_counts_of_audio_waiting_and_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +72,28 @@ def test_trackio_is_written(corpus: Path, tmp_path: Path) -> None:
     steps = [entry for entry in logged if "train/loss" in entry]
     assert [entry["train/global_step"] for entry in steps] == [1, 2]
     assert all(entry["train/audio_seconds_per_second"] > 0 for entry in steps)
+
+
+def test_a_run_that_is_shorter_than_the_log_s_steps_has_a_curve(corpus: Path, tmp_path: Path) -> None:
+    fields = {"max_steps": 3, "logging_steps": 100, "validation": "0.3", "test": "none"}
+    folder = train_tiny(tmp_path / "model", corpus, **fields)
+    assert [row["step"] for row in read_table(folder / "metrics.csv") if row["loss"]] == ["3"]
+    assert (folder / "curves.png").stat().st_size > 1_000
+
+
+def test_the_log_has_no_rates_of_batches_that_never_were(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    fields: dict[str, Any] = {"batch_seconds": 4.0, "balance": "speaker_id", "max_steps": 2, "test": "none"}
+    folder = train_tiny(tmp_path / "model", corpus, **fields, augment={"speeds": [0.9, 1.0]})
+    summary = read_json(folder / "checkpoint-2" / "trainer_state.json")["log_history"]
+    said = "\n".join(caplog.messages)
+    assert "train_runtime" in said and "audio_seconds_per_second" in said
+    for name in ("train_samples_per_second", "train_steps_per_second", "total_flos"):
+        assert name not in said and not any(name in entry for entry in summary)
+    assert "; before speeds: every row as at the slowest" in said
+    recipe = read_results(folder)["run"]["recipe"]
+    assert "batch" not in recipe and (recipe["batch_seconds"], recipe["balance"]) == (4.0, "speaker_id")
+    card = (folder / "README.md").read_text()
+    assert "| batch seconds | 4.0 |" in card and "| balance | speaker_id |" in card
