@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import EXIT_FAULT, EXIT_INPUT, EXIT_OK, EXIT_STOPPED, InputError, StoppedError
+from .errors import (
+    EXIT_FAULT,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    BrokenRunError,
+    InputError,
+    StoppedError,
+)
+from .flags import take_fields, takes_fields
+from .pipes import until_closed
 
 DESCRIPTION = """\
 Speech classifiers: who speaks, emotion, age. Train, measure, use.
@@ -23,9 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0: done; 2: the input is at fault, one line on stderr says how; 1: a fault of ours, with its traceback.
+        0: done; 2: the input is at fault, one line on stderr says how; 1: a fault of ours, with its traceback; 130, 141
+        and 143: ended by Ctrl-C, by a pipe that was closed (`| head`) and by SIGTERM.
     """
-    words, fields = _take_fields(list(sys.argv[1:] if argv is None else argv))
+    return until_closed(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    words, fields = take_fields(list(sys.argv[1:] if argv is None else argv))
     options = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -42,63 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error).rpartition("InputError: ")[2]
         print(f"hf-speech {options.command}: {' '.join(message.split())}", file=sys.stderr)
         return EXIT_INPUT
+    except BrokenRunError as error:
+        print(f"hf-speech {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_FAULT
     except StoppedError as stopped:
         print(f"hf-speech {options.command}: {stopped}; the same command goes on from there", file=sys.stderr)
         return EXIT_STOPPED
-    except KeyboardInterrupt:
-        print(f"hf-speech {options.command}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        print(f"hf-speech {options.command}: interrupted {interrupt}".rstrip(), file=sys.stderr)
+        return EXIT_INTERRUPTED
     except (ImportError, OSError) as error:
         if "libcudart" in str(error) or "torchaudio" in str(error) or "torchcodec" in str(error):
             print(f"hf-speech {options.command}: {error}; see `hf-speech doctor`", file=sys.stderr)
             return EXIT_FAULT
         raise
-
-
-# Commands that take the fields of a run as flags -> the flags they have besides.
-_FIELD_COMMANDS = {
-    "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
-    "train": {"--fields", "--plot-schedule"},
-    "augment": {"--output-dir", "--recipe", "--count", "--seed"},
-    "evaluate": {"--split", "--output-dir", "--overwrite"},
-    "prepare": {
-        "--data-dir",
-        "--output-dir",
-        "--config-name",
-        "--shard-size",
-        "--num-workers",
-        "--overwrite",
-        "--dry-run",
-        "--fields",
-    },
-}
-
-
-def _take_fields(words: list[str]) -> tuple[list[str], list[str]]:
-    """Parts the flags that are fields of a run, each with its value, from the words that argparse knows."""
-    own = _FIELD_COMMANDS.get(words[0] if words else "")
-    if own is None:
-        return words, []
-    switches = set()
-    if words[0] not in ("prepare", "augment"):
-        from .training.config import boolean_fields
-
-        switches = boolean_fields()
-    kept, fields = words[:1], []
-    rest = words[1:]
-    while rest:
-        word = rest.pop(0)
-        name, sign, value = word.partition("=")
-        is_switch = name.removeprefix("--").replace("-", "_") in switches
-        takes_value = not sign and bool(rest) and not rest[0].startswith("--") and not is_switch
-        takes_value |= is_switch and bool(rest) and rest[0].lower() in ("true", "false", "yes", "no")
-        if not word.startswith("--") or word in ("--", "--help"):
-            kept.append(word)
-        elif name.replace("_", "-") in own:
-            kept.append(name.replace("_", "-") + sign + value)
-        else:
-            fields += [word, rest.pop(0)] if takes_value else [word]
-    return kept, fields
 
 
 class _Parser(argparse.ArgumentParser):
@@ -122,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_prepare(commands)
     _add_train(commands)
+    _add_experiments(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_augment(commands)
@@ -159,6 +133,15 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     train.add_argument(
         "--fields", action="store_true", help="list all fields, and all parts of models with their options"
     )
+
+
+def _add_experiments(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    from .experiments import command
+
+    crossval = _command(commands, "crossval", _crossval, "folds x runs of one recipe, and one table", command.CROSSVAL)
+    command.add_flags_of_crossval(crossval)
+    sweep = _command(commands, "sweep", _sweep, "a grid x seeds, and the best by validation", command.SWEEP)
+    command.add_flags_of_sweep(sweep)
 
 
 def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -230,7 +213,7 @@ def _command(
         note = "\nEach corpus has options of its own: `hf-speech prepare CORPUS --fields` lists them."
     elif name == "augment":
         note = "\nEvery field of `augment` is a flag: `hf-speech train --fields` lists them."
-    elif name in _FIELD_COMMANDS:
+    elif takes_fields(name):
         note = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
     command = commands.add_parser(
         name,
@@ -316,6 +299,20 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
     return EXIT_OK
 
 
+def _crossval(options: argparse.Namespace, fields: list[str]) -> int:
+    from .experiments.command import run_crossval
+    from .fields import parse_flags
+
+    return run_crossval(options, parse_flags(fields))
+
+
+def _sweep(options: argparse.Namespace, fields: list[str]) -> int:
+    from .experiments.command import run_sweep
+    from .fields import parse_flags
+
+    return run_sweep(options, parse_flags(fields))
+
+
 def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
     from .fields import parse_flags
     from .training.measure import measure
@@ -348,7 +345,7 @@ def _predict(options: argparse.Namespace, fields: list[str]) -> int:
 
 def _augment(options: argparse.Namespace, fields: list[str]) -> int:
     from .data.augment import augmentation
-    from .data.listening import write_examples
+    from .data.listening import not_shown, write_examples
     from .fields import lay, parse_flags
 
     table: dict[str, Any] = {}
@@ -357,11 +354,15 @@ def _augment(options: argparse.Namespace, fields: list[str]) -> int:
 
         table = dict(read_config(options.recipe).batches.augment)
         table.pop("speed_classes", None)
+        if not table and not fields:
+            raise InputError(f"--recipe {options.recipe}: it has no augment; leave --recipe out, or give another")
     for name, value in parse_flags(fields).items():
         lay(table, name, value)
     settings = augmentation(table)
     for example in write_examples(options.file, options.output_dir, settings, options.count, options.seed):
         print(f"{example.path}: {example.told}")
+    if not_shown(settings):
+        print(not_shown(settings))
     return EXIT_OK
 
 

@@ -19,7 +19,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_registration": set(),
     "errors": {"models.registry"},
     "fields": {"errors"},
+    "flags": {"experiments", "training"},
     "files": set(),
+    "pipes": {"errors"},
     "shipped": {"errors"},
     "fingerprint": set(),
     "decoders": {"errors", "models.frames"},
@@ -52,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "verification",
     },
 }
-SEE_THE_WHOLE = ("hub", "cli")
+SEE_THE_WHOLE = ("hub", "cli", "experiments")
 MODELS_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", "safetensors", *sys.stdlib_module_names}
 
 
@@ -134,7 +136,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def test_imports_go_one_way(path: Path) -> None:
     part = part_of(path)
     ours = {name.removeprefix("hf_speech.") for name in imports_of(path) if name.startswith("hf_speech.")}
-    if part != "cli":
+    if part not in ("cli", "experiments"):  # these run the command in processes of their own
         assert "cli" not in ours
     if part in SEE_THE_WHOLE:
         return

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_speech.cli import _parser, _take_fields
+from hf_speech.cli import _parser
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.fields import parse_flags
+from hf_speech.flags import take_fields
 from hf_speech.training.arguments import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +40,7 @@ def test_the_python_run_trains(speech, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_parse(command):
-    words, fields = _take_fields(shlex.split(command)[1:])
+    words, fields = take_fields(shlex.split(command)[1:])
     options = _parser().parse_args(words)
     if words[0] == "prepare":
         kind, _ = builder_of(options.corpus)

@@ -7,7 +7,7 @@ a class's few and has others twice.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,78 @@ from .ordinal import METRICS as ORDINAL_METRICS
 from .ordinal import UNITS as ORDINAL_UNITS
 from .ranking import Ranking
 from .verification import ranked_roc
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Several numbers of the same items.
+
+    Attributes:
+        units: name of a number -> its unit, in order.
+        count: items, N.
+        of: (N,) whole weights, how many times each item counts -> the numbers.
+    """
+
+    units: dict[str, str]
+    count: int
+    of: Callable[[NDArray], list[float]]
+
+    def values(self) -> dict[str, float]:
+        """The numbers, every item counted once."""
+        return dict(zip(self.units, self.of(np.ones(self.count, dtype=np.int64)), strict=True))
+
+
+def classification_measure(
+    labels: Sequence[int] | NDArray, predictions: Sequence[int] | NDArray, num_classes: int, *, ordinal: bool = False
+) -> Measure:
+    """The numbers of `classification_numbers`."""
+    whole = classification.confusion_matrix(labels, predictions, num_classes)
+    metrics = classification.METRICS | {"macro_f1": partial(classification.macro_f1, unlabelled=whole.sum(axis=1) == 0)}
+    metrics |= ORDINAL_METRICS if ordinal else {}
+
+    def measure(weights: NDArray) -> list[float]:
+        confusion = classification.confusion_matrix(labels, predictions, num_classes, weights)
+        return [metric(confusion) for metric in metrics.values()]
+
+    return Measure(dict.fromkeys(metrics, "fraction") | (ORDINAL_UNITS if ordinal else {}), len(labels), measure)
+
+
+def regression_measure(labels: Sequence[float] | NDArray, predictions: Sequence[float] | NDArray, unit: str) -> Measure:
+    """The numbers of `regression_numbers`."""
+
+    def measure(weights: NDArray) -> list[float]:
+        return [metric(labels, predictions, weights) for metric in regression.METRICS.values()]
+
+    units = {"mae": unit, "rmse": unit, "pearson_r": "correlation", "ccc": "correlation"}
+    return Measure(units, len(labels), measure)
+
+
+def multilabel_measure(
+    labels: Sequence[Sequence[int]] | NDArray,
+    scores: Sequence[Sequence[float]] | NDArray,
+    threshold: float = multilabel.THRESHOLD,
+) -> Measure:
+    """The numbers of `multilabel_numbers`."""
+    y, x = np.asarray(labels), np.asarray(scores)
+    rankings = multilabel.rank_classes(y, x)
+    macro_f1 = partial(multilabel.macro_f1, threshold=threshold, unlabelled=y.sum(axis=0) == 0)
+
+    def measure(weights: NDArray) -> list[float]:
+        return [
+            macro_f1(y, x, weights),
+            multilabel.micro_f1(y, x, weights, threshold),
+            multilabel.mean_average(rankings, weights),
+            multilabel.exact_match(y, x, weights, threshold),
+        ]
+
+    return Measure(dict.fromkeys(multilabel.METRICS, "fraction"), len(y), measure)
+
+
+def voices(labels: Sequence[Any] | NDArray, speakers: Sequence[str] | None) -> Sequence[str] | None:
+    """Speakers to resample; None where each class is one speaker: then they are no sample of others."""
+    if speakers is not None and len(set(zip(labels, speakers, strict=True))) == len(set(labels)):
+        return None
+    return speakers
 
 
 def classification_numbers(
@@ -45,19 +117,9 @@ def classification_numbers(
     Raises:
         ValueError: no items, lengths differ, or a class does not exist.
     """
-    whole = classification.confusion_matrix(labels, predictions, num_classes)
-    metrics = classification.METRICS | {"macro_f1": partial(classification.macro_f1, unlabelled=whole.sum(axis=1) == 0)}
-    metrics |= ORDINAL_METRICS if ordinal else {}
-
-    def measure(weights: NDArray) -> list[float]:
-        confusion = classification.confusion_matrix(labels, predictions, num_classes, weights)
-        return [metric(confusion) for metric in metrics.values()]
-
+    measure = classification_measure(labels, predictions, num_classes, ordinal=ordinal)
     _check_speakers(speakers, len(labels))
-    if speakers is not None and len(set(zip(labels, speakers, strict=True))) == len(set(labels)):
-        speakers = None
-    units = dict.fromkeys(metrics, "fraction") | (ORDINAL_UNITS if ordinal else {})
-    return _numbers(measure, units, len(labels), speakers, seed)
+    return _numbers(measure, voices(labels, speakers), seed)
 
 
 def regression_numbers(
@@ -79,13 +141,8 @@ def regression_numbers(
     Raises:
         ValueError: no items, or lengths differ.
     """
-
-    def measure(weights: NDArray) -> list[float]:
-        return [metric(labels, predictions, weights) for metric in regression.METRICS.values()]
-
     _check_speakers(speakers, len(labels))
-    units = {"mae": unit, "rmse": unit, "pearson_r": "correlation", "ccc": "correlation"}
-    return _numbers(measure, units, len(labels), speakers, seed)
+    return _numbers(regression_measure(labels, predictions, unit), speakers, seed)
 
 
 def multilabel_numbers(
@@ -107,20 +164,8 @@ def multilabel_numbers(
     Raises:
         ValueError: no items, shapes differ, a label that is neither 0 nor 1, or a score that is not finite.
     """
-    y, x = np.asarray(labels), np.asarray(scores)
-    rankings = multilabel.rank_classes(y, x)
-    macro_f1 = partial(multilabel.macro_f1, threshold=threshold, unlabelled=y.sum(axis=0) == 0)
-
-    def measure(weights: NDArray) -> list[float]:
-        return [
-            macro_f1(y, x, weights),
-            multilabel.micro_f1(y, x, weights, threshold),
-            multilabel.mean_average(rankings, weights),
-            multilabel.exact_match(y, x, weights, threshold),
-        ]
-
-    _check_speakers(speakers, len(y))
-    return _numbers(measure, dict.fromkeys(multilabel.METRICS, "fraction"), len(y), speakers, seed)
+    _check_speakers(speakers, len(labels))
+    return _numbers(multilabel_measure(labels, scores, threshold), speakers, seed)
 
 
 def verification_numbers(
@@ -163,7 +208,7 @@ def verification_numbers(
 
     units = {"eer": "fraction", "min_dcf": f"cost at p_target {p_target:g}"}
     interval = bootstrap_trials(measure, len(order) if sides is None else sides, seed=seed)
-    return _rows(units, measure(np.ones(len(order), dtype=np.int64)), interval)
+    return number_rows(units, measure(np.ones(len(order), dtype=np.int64)), interval)
 
 
 def _check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:
@@ -181,19 +226,13 @@ def _check_speakers(speakers: Sequence[str] | None, count: int) -> None:
         raise ValueError(f"{count} items and {len(speakers)} speakers; give one speaker an item")
 
 
-def _numbers(
-    measure: Callable[[NDArray], list[float]],
-    units: dict[str, str],
-    count: int,
-    speakers: Sequence[str] | None,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """`measure` gives one number for each name in `units`, in that order."""
-    interval = bootstrap(measure, count if speakers is None else speakers, seed=seed)
-    return _rows(units, measure(np.ones(count, dtype=np.int64)), interval)
+def _numbers(measure: Measure, speakers: Sequence[str] | None, seed: int) -> list[dict[str, Any]]:
+    interval = bootstrap(measure.of, measure.count if speakers is None else speakers, seed=seed)
+    return number_rows(measure.units, list(measure.values().values()), interval)
 
 
-def _rows(units: dict[str, str], values: list[float], interval: Interval) -> list[dict[str, Any]]:
+def number_rows(units: dict[str, str], values: list[float], interval: Interval) -> list[dict[str, Any]]:
+    """Numbers with the interval that they were resampled to, as results.json has them."""
     return [
         {
             "name": name,

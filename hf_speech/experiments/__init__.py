@@ -1,0 +1,1 @@
+"""Many runs: over folds and grids, on this machine or on a cluster."""

@@ -1,0 +1,186 @@
+"""`hf-speech crossval`: folds x runs of one recipe, and one table of them.
+
+The folder holds, beside those of the runs (members.py):
+
+    table.csv       a row a run: fold, run, seed, how it stands, its numbers
+    results.json    mean, interval and spread of every number; the confusions added up; only when all runs are finished
+    README.md       the table, fold by fold
+    confusion.png, folds.png
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import write_table
+from ..metrics.numbers import voices
+from ..plots import FILE_NAMES, plot_confusion, plot_folds
+from ..results import Results, metric_rows, run_facts
+from ..training.config import RunConfig
+from ..training.facts import data_name, public_arguments
+from ..training.run import DEFAULT_SEED
+from .fold_numbers import FoldPart, fold_numbers
+from .folds import Folds, folds_of
+from .jobs import Launcher
+from .members import Ended, Member, experiment_folder, member_config, run_members
+from .predictions import Predictions, read_predictions
+from .tables import FOLDS_PLOT, TABLE, dead_or_done, write_page
+
+logger = logging.getLogger(__name__)
+
+MAX_RUNS = 1000
+
+
+def crossval(
+    config: RunConfig,
+    root: Path,
+    launcher: Launcher,
+    *,
+    folds: str | None = None,
+    within: str | None = None,
+    runs: int = 1,
+) -> Results:
+    """Trains and tests a model for every fold, several times, and writes what came out.
+
+    Args:
+        config: of the runs; its seed is that of the first run of each fold, the next has the next seed.
+        root: folder of the experiment; what is finished there is not run again.
+        launcher: starts the runs.
+        folds: what is held out in turn, see folds.py.
+        within: column whose values get a model each.
+        runs: of each fold.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        InputError: folds that can't be made, another experiment in the folder.
+        BrokenRunError: some runs died; the table is written, and says of which.
+    """
+    if not 1 <= runs <= MAX_RUNS:
+        raise InputError(f"--runs {runs}: give a number from 1 to {MAX_RUNS}")
+    started = time.monotonic()
+    made = folds_of(config, folds, within)
+    for part, reason in made.skipped.items():
+        logger.warning("%s is left out: it %s", part, reason)
+    seed = config.training.get("seed", DEFAULT_SEED)
+    members = [
+        Member(
+            f"{fold.name}-run{run}",
+            member_config(config, {**fold.fields, "seed": seed + run - 1}, f"fold {fold.name}"),
+            {"fold": fold.name, "run": run, "seed": seed + run - 1},
+        )
+        for run in range(1, runs + 1)
+        for fold in made.folds
+    ]
+    definition = {"kind": "cross-validation", "fixed": ["folds"], "folds": folds or f"within {within}", "runs": runs}
+    with experiment_folder(root, {**definition, "fields": config.recipe()}):
+        ended = run_members(root, members, launcher, lambda now: write_table(_rows(now), root / TABLE))
+        dead_or_done(ended, root)
+        results = _results(root, config, made, ended, time.monotonic() - started)
+        _write(root, results, made)
+    return results
+
+
+def _rows(ended: Sequence[Ended]) -> list[dict[str, Any]]:
+    """table.csv: a row a run, with the numbers of all."""
+    names = list(dict.fromkeys(number["name"] for one in ended if one.results for number in _measured(one.results)))
+    rows = []
+    for one in ended:
+        numbers = {number["name"]: number for number in _measured(one.results)} if one.results else {}
+        count = next((number["n"] for number in numbers.values()), "")
+        values = {name: numbers[name]["value"] if name in numbers else "" for name in names}
+        rows.append({**one.member.marks, "state": one.told, "n": count, **values, "reason": one.reason})
+    return rows
+
+
+def _measured(results: Results) -> list[dict[str, Any]]:
+    """The numbers of a run on its test rows; where it has none, on the validation rows."""
+    split = "test" if any(number["split"] == "test" for number in results.metrics) else "validation"
+    return [number for number in results.metrics if number["split"] == split]
+
+
+def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended], seconds: float) -> Results:
+    finished = [(one, one.results) for one in ended if one.results is not None]
+    first = finished[0][1]
+    split = _measured(first)[0]["split"] if _measured(first) else "test"
+    tables = [read_predictions(root / one.member.name, results) for one, results in finished]
+    runs = sorted({one.member.marks["run"] for one, _ in finished})
+    order = [fold.name for fold in made.folds]
+    place = {(one.member.marks["run"], one.member.marks["fold"]): i for i, (one, _) in enumerate(finished)}
+    metrics: list[dict[str, Any]] = []
+    for task in tables[0]:
+        grid = [[tables[place[run, fold]][task] for fold in order] for run in runs]
+        prefix = f"{task}/" if len(tables[0]) > 1 else ""
+        metrics += _numbers(grid, prefix, data_name(config), split)
+    of_experiment = {
+        "folds": made.rule,
+        "runs": len(runs),
+        "skipped": made.skipped,
+        "checkpoint": first.run["recipe"].get("checkpoint"),
+        "members": [
+            {**one.member.marks, "metrics": {number["name"]: number["value"] for number in _measured(results)}}
+            for one, results in finished
+        ],
+    }
+    confusions = [results.confusion for _, results in finished if results.confusion]
+    return Results(
+        model={**first.model, "name": root.absolute().name},
+        data={**first.data, "splits": {}, "split_rule": {split: made.rule}, "left_out": [], "overlaps": None},
+        metrics=metrics,
+        confusion=_added(confusions) if made.shares_labels else None,
+        run={
+            **run_facts(
+                config.training.get("seed", DEFAULT_SEED),
+                device=first.run["device"],
+                wall_seconds=round(seconds, 1),
+                arguments=public_arguments(config),
+                recipe=first.run["recipe"],
+            ),
+            "device": first.run["device"],
+            "experiment": of_experiment,
+        },
+    )
+
+
+def _numbers(grid: list[list[Predictions]], prefix: str, dataset: str, split: str) -> list[dict[str, Any]]:
+    """The numbers of one task: R runs of F folds."""
+    number: dict[str, int] = {}
+    for one in grid[0]:
+        for item in one.ids:
+            number.setdefault(item, len(number))
+    speakers, labels = [""] * len(number), [""] * len(number)
+    for one in grid[0]:
+        for item, speaker, label in zip(one.ids, one.speakers, one.labels, strict=True):
+            speakers[number[item]], labels[number[item]] = speaker, label
+    parts = [[FoldPart(one.measure, np.array([number[item] for item in one.ids])) for one in run] for run in grid]
+    known: Sequence[str] | None = speakers if all(speakers) else None
+    if "uar" in grid[0][0].measure.units:
+        known = voices(labels, known)
+    rows = fold_numbers(parts, len(number) if known is None else known)
+    for row in rows:
+        row["name"] = f"{prefix}{row['name']}"
+    return metric_rows(rows, dataset=dataset, split=split, ids=list(number))
+
+
+def _added(confusions: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The confusions of all runs, summed; None where there are none, or their classes differ."""
+    if not confusions or any(one["labels"] != confusions[0]["labels"] for one in confusions):
+        return None
+    counts = np.sum([one["counts"] for one in confusions], axis=0)
+    return {"labels": confusions[0]["labels"], "counts": counts.tolist()}
+
+
+def _write(root: Path, results: Results, made: Folds) -> None:
+    """README.md and the plots, results.json last."""
+    members = results.run["experiment"]["members"]
+    if results.confusion is not None:
+        plot_confusion(results.confusion, root / FILE_NAMES["confusion"])
+    plot_folds([fold.name for fold in made.folds], members, results.metrics, root / FOLDS_PLOT)
+    write_page(root, results)
+    results.write(root)

@@ -1,0 +1,213 @@
+"""Runs that belong together, each in a folder of its own: what is finished is never run again, what was killed goes on.
+
+<root>/experiment.yaml      what the experiment is; another one in its place is refused
+<root>/<member>/            a run's folder, as `hf-speech train` leaves it
+<root>/jobs/<member>.yaml   the fields that it is started with
+<root>/jobs/<member>.log    what it says
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from ..errors import EXIT_STOPPED, InputError, list_some
+from ..fields import read_yaml
+from ..files import replacing
+from ..results import FILE_NAME, Results
+from ..training.arguments import laid_over, make_config
+from ..training.checkpoints import FREE, differences
+from ..training.config import RunConfig
+from ..training.folder import alone
+from ..training.recipes import CONFIG_NAME
+from .jobs import Job, Launcher, Outcome
+
+logger = logging.getLogger(__name__)
+
+DEFINITION, JOBS = "experiment.yaml", "jobs"
+_FREE = FREE - {"dataset", "data_dir"}  # what is finished is not looked at again: the data has to be the same
+_MEND = "give what it was, or another --output-dir"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of an experiment.
+
+    Attributes:
+        name: of its folder.
+        config: all its fields, but for `output_dir`.
+        marks: what tells it from the others, for tables: {"fold": "f01", "run": 1} or the values of a grid.
+    """
+
+    name: str
+    config: RunConfig
+    marks: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a member stands.
+
+    Attributes:
+        member: the member.
+        status: 0: finished; None: not run; else see `Outcome.status`.
+        reason: why it is not finished, in one line.
+        results: what it measured; None: it is not finished.
+    """
+
+    member: Member
+    status: int | None
+    reason: str = ""
+    results: Results | None = None
+
+    @property
+    def told(self) -> str:
+        """How it stands, in one word."""
+        return {0: "finished", None: "not run", EXIT_STOPPED: "stopped"}.get(self.status, "dead")
+
+
+def member_config(config: RunConfig, changes: Mapping[str, Any], where: str) -> RunConfig:
+    """The fields of a member: those of the experiment, with some in the place of others.
+
+    Raises:
+        InputError: a field that does not exist, or fields that don't fit together; `where` says of which member.
+    """
+    left_out = {"output_dir", "overwrite", "resume_from_checkpoint"}
+    values = {name: value for name, value in config.to_dict().items() if name not in left_out}
+    return make_config(laid_over(values, changes), where)
+
+
+def folder_name(value: str) -> str:
+    """A value as the name of a folder.
+
+    >>> folder_name("a b/c"), folder_name("learning_rate=0.001")
+    ('a_b_c', 'learning_rate=0.001')
+    """
+    return "".join(one if one.isalnum() or one in "-_.=+," else "_" for one in value).lstrip(".") or "_"
+
+
+@contextmanager
+def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[None]:
+    """Holds a folder for an experiment as long as it runs.
+
+    Args:
+        root: the folder, made if need be.
+        definition: what the experiment is, `kind` and `fields` among it.
+
+    Raises:
+        InputError: it can't be made, another experiment is or was written there, or a model.
+    """
+    if (root / CONFIG_NAME).exists() or (root / FILE_NAME).exists() and not (root / DEFINITION).exists():
+        raise InputError(f"{root}: holds a model; give another --output-dir")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: can't be made ({error.strerror}); give another --output-dir") from error
+    with alone(root):
+        path = root / DEFINITION
+        plain = json.loads(json.dumps(definition, default=str))
+        if path.exists():
+            _check_same(path, plain)
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        yield
+
+
+def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuses a folder in which another experiment was begun."""
+    try:
+        there = read_yaml(path.read_text(encoding="utf-8"))
+        fields = there["fields"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: can't be read; give another --output-dir") from error
+    if there["kind"] != wanted["kind"]:
+        raise InputError(f"{path.parent}: holds a {there['kind']}; give another --output-dir")
+    differ = [
+        f"{name} is {was} there and {now} here" for name, (was, now) in differences(fields, wanted["fields"], _FREE)
+    ]
+    differ += [
+        f"{name} is {there[name]} there and {wanted.get(name)} here"
+        for name in there.get("fixed", [])
+        if there.get(name) != wanted.get(name)
+    ]
+    if differ:
+        raise InputError(f"{path.parent}: holds another {there['kind']}: {list_some(differ, 5)}; {_MEND}")
+
+
+def run_members(
+    root: Path,
+    members: Sequence[Member],
+    launcher: Launcher,
+    tell: Callable[[Sequence[Ended]], None] = lambda ended: None,
+) -> list[Ended]:
+    """Runs all members that are not finished.
+
+    Args:
+        root: the folder of the experiment.
+        members: of the experiment.
+        launcher: starts them.
+        tell: is given how all stand, at the start and whenever one has ended.
+
+    Returns:
+        How each stands, in the order of the members.
+
+    Raises:
+        InputError: a folder holds a finished run with other fields.
+    """
+    ended = {member.name: _standing(root, member) for member in members}
+    waiting = {name: one.member for name, one in ended.items() if one.status is None}
+    if len(waiting) < len(members):
+        logger.info("%d of %d runs are finished already", len(members) - len(waiting), len(members))
+    tell(list(ended.values()))
+    jobs = [_job(root, member) for member in waiting.values()]
+    with tqdm(total=len(members), initial=len(members) - len(jobs), desc="runs", disable=None) as bar:
+        for outcome in launcher.run(jobs) if jobs else ():
+            one = _ended(root, waiting[outcome.job.name], outcome)
+            ended[one.member.name] = one
+            bar.update()
+            logger.info("%s: %s", one.member.name, one.reason or "finished")
+            tell(list(ended.values()))
+    return list(ended.values())
+
+
+def _standing(root: Path, member: Member) -> Ended:
+    """A member before it is run: finished already, or not."""
+    folder = root / member.name
+    if not (folder / FILE_NAME).exists():
+        return Ended(member, None)
+    there = read_yaml((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    differ = [
+        f"{name} is {was} there and {now} here" for name, (was, now) in differences(there, _recipe(member), _FREE)
+    ]
+    if differ:
+        raise InputError(f"{folder}: holds a run with other fields: {list_some(differ, 5)}; {_MEND}")
+    return Ended(member, 0, results=Results.read(folder))
+
+
+def _recipe(member: Member) -> dict[str, Any]:
+    return json.loads(json.dumps(member.config.recipe(), default=str))
+
+
+def _job(root: Path, member: Member) -> Job:
+    """The files that a member is started with."""
+    place = (root / JOBS).absolute()
+    place.mkdir(exist_ok=True)
+    config = place / f"{member.name}.yaml"
+    values = {**member.config.to_dict(), "output_dir": str((root / member.name).absolute())}
+    with replacing(config) as temporary:
+        temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return Job(member.name, config, place / f"{member.name}.log")
+
+
+def _ended(root: Path, member: Member, outcome: Outcome) -> Ended:
+    folder = root / member.name
+    if outcome.status == 0 and (folder / FILE_NAME).exists():
+        return Ended(member, 0, results=Results.read(folder))
+    reason = outcome.reason or "ended without results"
+    return Ended(member, outcome.status or 1, reason)

@@ -1,0 +1,60 @@
+"""Which words of a command line are fields of a run, and which are flags of the command itself."""
+
+# Commands that take the fields of a run as flags -> the flags they have besides.
+_OWN = {
+    "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
+    "train": {"--fields", "--plot-schedule"},
+    "augment": {"--output-dir", "--recipe", "--count", "--seed"},
+    "evaluate": {"--split", "--output-dir", "--overwrite"},
+    "prepare": {
+        "--data-dir",
+        "--output-dir",
+        "--config-name",
+        "--shard-size",
+        "--num-workers",
+        "--overwrite",
+        "--dry-run",
+        "--fields",
+    },
+}
+_EXPERIMENTS = ("crossval", "sweep")
+
+
+def take_fields(words: list[str]) -> tuple[list[str], list[str]]:
+    """Parts the flags that are fields of a run, each with its value, from the words that argparse knows."""
+    if not words or not takes_fields(words[0]):
+        return words, []
+    own = _own_flags(words[0])
+    switches = set()
+    if words[0] not in ("prepare", "augment"):
+        from .training.config import boolean_fields
+
+        switches = boolean_fields()
+    kept, fields = words[:1], []
+    rest = words[1:]
+    while rest:
+        word = rest.pop(0)
+        name, sign, value = word.partition("=")
+        is_switch = name.removeprefix("--").replace("-", "_") in switches
+        takes_value = not sign and bool(rest) and not rest[0].startswith("--") and not is_switch
+        takes_value |= is_switch and bool(rest) and rest[0].lower() in ("true", "false", "yes", "no")
+        if not word.startswith("--") or word in ("--", "--help"):
+            kept.append(word)
+        elif name.replace("_", "-") in own:
+            kept.append(name.replace("_", "-") + sign + value)
+        else:
+            fields += [word, rest.pop(0)] if takes_value else [word]
+    return kept, fields
+
+
+def takes_fields(command: str) -> bool:
+    """Whether the fields of a run, or of a corpus, are flags of a command."""
+    return command in _OWN or command in _EXPERIMENTS
+
+
+def _own_flags(command: str) -> set[str]:
+    if command not in _EXPERIMENTS:
+        return _OWN[command]
+    from .experiments.command import own_flags
+
+    return own_flags(command)
