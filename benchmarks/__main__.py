@@ -4,7 +4,7 @@ import importlib
 import time
 
 SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa")
-SUITES += ("batching", "real_speech", "speakers", "augmentations")
+SUITES += ("batching", "frozen", "real_speech", "speakers", "folds", "augmentations")
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ from .models.tiny import RAW_BACKBONES
 @pytest.mark.parametrize("model_type", BACKBONES)
 def test_tiny_backbones_are_tiny(model_type: str) -> None:
     model = HfSpeechModel(HfSpeechConfig(backbone_config=tiny_backbone_config(model_type)))
-    assert 1_000 < model.num_parameters() < 200_000
+    least = -1 if model_type == "spectrum" else 1_000  # that one has no parameters at all
+    assert least < model.num_parameters() < 200_000
 
 
 @pytest.mark.parametrize("model_type", RAW_BACKBONES)

@@ -137,6 +137,19 @@ class Wav2VecConfig(NetworkConfig):
     model_type = "wav2vec"
 
 
+@strict_fields
+class SpectrumConfig(SpectralNetworkConfig):
+    """The features of a front end and no network: for models of their statistics, and so as they are (norm none)."""
+
+    model_type = "spectrum"
+    frontend: str = "log-mel"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.frontend_config = {"norm": "none", **(self.frontend_config or {})}
+        super().__post_init__(**kwargs)
+
+
 OWN_BACKBONES: dict[str, type[NetworkConfig]] = {
-    config.model_type: config for config in (XVectorConfig, EcapaConfig, VGGConfig, ResidualVGGConfig, Wav2VecConfig)
+    config.model_type: config
+    for config in (XVectorConfig, EcapaConfig, VGGConfig, ResidualVGGConfig, Wav2VecConfig, SpectrumConfig)
 }

@@ -29,8 +29,8 @@ class HfSpeechConfig(PreTrainedConfig):
     Args:
         backbone_config: configuration (or its dict, with `model_type`) of an SSL encoder of transformers (wav2vec2,
             hubert, wavlm, data2vec-audio, unispeech-sat, wav2vec2-conformer, wav2vec2-bert) or of a network of ours
-            (x-vector, ecapa-tdnn, vgg, residual-vgg, wav2vec). An encoder's `num_hidden_layers` is the depth of the
-            checkpoint; with `layer=k` only the first k layers are built.
+            (x-vector, ecapa-tdnn, vgg, residual-vgg, wav2vec, spectrum). An encoder's `num_hidden_layers` is the depth
+            of the checkpoint; with `layer=k` only the first k layers are built.
         layer: which layer's frames are pooled. "last": the encoder's output. An integer k: the output of the k-th
             transformer layer, counted from 1, before any final norm. "weighted_sum": a learned convex combination of
             the encoder's input and all layers' outputs (Yang et al., "SUPERB", Interspeech 2021, section 2). Our own

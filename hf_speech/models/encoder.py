@@ -69,8 +69,9 @@ class Encoder(nn.Module):
 
     @property
     def is_frozen(self) -> bool:
-        """Whether no parameter of the backbone is trained."""
-        return not any(p.requires_grad for p in self.backbone.parameters())
+        """Whether no parameter of the backbone is trained; one that has none has to be told."""
+        learns = [p.requires_grad for p in self.backbone.parameters()]
+        return not any(learns) and (bool(learns) or self.frozen_rungs > 0)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Sets training mode; what is frozen stays in evaluation mode."""

@@ -1,5 +1,7 @@
 """Waveform -> frames: the networks of ours, behind a front end or straight from the waveform."""
 
+import itertools
+
 from torch import Tensor
 
 from .configuration import HfSpeechConfig
@@ -8,6 +10,7 @@ from .encoder import Encoder, EncoderOutput, Rung, frame_mask_of
 from .frontends import FRONTENDS
 from .registry import InputError, build, with_options
 from .spec_augment import SpecAugment
+from .spectrum import Spectrum
 from .tdnn import XVectorTDNN
 from .vgg import VGG, ResidualVGG
 from .wav2vec import Wav2Vec
@@ -18,6 +21,7 @@ NETWORKS = {
     "vgg": VGG,
     "residual-vgg": ResidualVGG,
     "wav2vec": Wav2Vec,
+    "spectrum": Spectrum,
 }
 
 
@@ -72,7 +76,7 @@ class NetworkEncoder(Encoder):
         if output_hidden_states or output_attentions:
             raise InputError(f"a {type(self.backbone).__name__} has no layers and no attentions to give; ask for none")
         lengths = self.lengths_of(input_values, attention_mask)
-        dtype = next(self.backbone.parameters()).dtype
+        dtype = next(itertools.chain(self.backbone.parameters(), self.backbone.buffers())).dtype
         if self.frontend is None:
             frames, counts = self.backbone(input_values.to(dtype), lengths)
             return EncoderOutput(frames, frame_mask_of(frames, counts))

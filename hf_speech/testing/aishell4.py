@@ -35,7 +35,7 @@ def write_fake_aishell4(
     seconds: tuple[float, float] = (0.6, 4.0),
     gap: tuple[float, float] = (-0.5, 0.8),
     seed: int = 0,
-    recordings: Sequence[str | Path] | None = None,
+    recordings: Sequence[str | Path | Sequence[str | Path]] | None = None,
 ) -> Path:
     """Write meetings in the layout and with the names of AISHELL-4.
 
@@ -43,8 +43,9 @@ def write_fake_aishell4(
         <folder>/train_L/TextGrid/20200601_L_R001S01C01.rttm, .TextGrid
 
     Speakers take turns, now and then over the end of the one before. Each is a tone with a frequency of its own
-    (`speaker_frequency`) in faint noise, or, where recordings are given, one of these, over and over. All channels hold
-    the same sound, each fainter than the one before it.
+    (`speaker_frequency`) in faint noise, or, where recordings are given, one of these, over and over; or several of
+    one voice, which turn by turn go on where the last turn ended. All channels hold the same sound, each fainter than
+    the one before it.
 
     Args:
         folder: where to write; made if it is not there.
@@ -55,7 +56,8 @@ def write_fake_aishell4(
         seconds: shortest and longest turn; those below 1.5 s are what preparation leaves out.
         gap: least and greatest silence between two turns in seconds; below 0: both speak.
         seed: of everything that is random.
-        recordings: audio files; speaker k of a meeting is the k-th, counted on from meeting to meeting.
+        recordings: audio files, or lists of them; speaker k of a meeting is the k-th, counted on from meeting to
+            meeting.
 
     Returns:
         The folder.
@@ -69,7 +71,7 @@ def write_fake_aishell4(
         raise InputError(
             "a meeting needs a speaker, a turn, a channel, and turns of 0.1 s or more that outlast overlaps"
         )
-    sounds = [read_audio(path) for path in recordings or []]
+    sounds = [_sound(one) for one in recordings or []]
     for place, (name, count) in enumerate(meetings.items()):
         for number in range(count):
             meeting = _meeting_name(name, place, number)
@@ -121,14 +123,22 @@ def _plan(
 
 
 def _write_audio(
-    path: Path, plan: Sequence[_Turn], sounds: Sequence[np.ndarray], channels: int, generator: np.random.Generator
+    path: Path,
+    plan: Sequence[_Turn],
+    sounds: Sequence[tuple[np.ndarray, bool]],
+    channels: int,
+    generator: np.random.Generator,
 ) -> None:
     step = SAMPLE_RATE // 100
+    said = [0] * len(sounds)  # samples of each voice so far
     track = np.zeros((max(turn.start + turn.duration for turn in plan) + 50) * step, np.float32)
     for turn in plan:
         where = slice(turn.start * step, (turn.start + turn.duration) * step)
         if sounds:
-            voice = np.resize(sounds[turn.speaker], turn.duration * step)
+            sound, goes_on = sounds[turn.speaker]
+            count = turn.duration * step
+            voice = np.take(sound, range(said[turn.speaker], said[turn.speaker] + count), mode="wrap")
+            said[turn.speaker] += count if goes_on else 0
         else:
             time = np.arange(turn.duration * step) / SAMPLE_RATE
             voice = 0.3 * np.sin(2 * np.pi * speaker_frequency(turn.speaker) * time)
@@ -142,6 +152,13 @@ def _write_audio(
             block = track[first : first + _BLOCK].astype(np.float64)
             block += 0.001 * generator.standard_normal(len(block))
             file.write(np.clip(np.outer(block, gains), -1, 1))
+
+
+def _sound(files: str | Path | Sequence[str | Path]) -> tuple[np.ndarray, bool]:
+    """The sound of a speaker, and whether each turn goes on where the last one ended."""
+    if isinstance(files, str | Path):
+        return read_audio(files), False
+    return np.concatenate([read_audio(file) for file in files]), True
 
 
 def _rttm(meeting: str, plan: Sequence[_Turn]) -> str:

@@ -22,6 +22,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "ecapa-tdnn": {"network_config": {"channels": [16, 16, 16, 16, 24], "scale": 4, "se_channels": 8}},
     "vgg": {"network_config": {"size": 16}},
     "residual-vgg": {"network_config": {"size": 16}},
+    "spectrum": {},
     "wav2vec": {
         "network_config": {
             "conv_layers": [[8, 10, 5], [8, 8, 4], [8, 4, 2], [8, 4, 2], [8, 4, 2]],

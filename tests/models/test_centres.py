@@ -21,6 +21,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "ecapa-tdnn": [{"channels": [8, 8, 8, 8, 12], "scale": 4, "se_channels": 6}],
     "vgg": [{"blocks": blocks, "size": 32} for blocks in (1, 2, 3, 4)],
     "residual-vgg": [{"size": 64}],
+    "spectrum": [{}],
     "wav2vec": [{"conv_layers": [[8, 10, 5], [12, 8, 4], [16, 4, 2], [16, 1, 1]], "context_kernels": [2, 3, 4]}],
 }
 CASES = [(name, options) for name in NETWORKS for options in OPTIONS[name]]

@@ -112,6 +112,9 @@ def test_every_encoder_in_runs_of_any_length(backbone: str, total: int) -> None:
         for step in range(total):
             freezing.apply(model, step, total)
             frozen.append(sum(not p.requires_grad for p in model.encoder.backbone.parameters()))
+        if backbone == "spectrum":  # which has nothing that could be trained
+            assert set(frozen) == {0}
+            continue
         assert frozen == sorted(frozen, reverse=True)  # once trained, always trained
         assert frozen[-1] == (len(list(model.encoder.backbone.parameters())) if freezing.kind == "backbone" else 0)
         if freezing.kind == "none" and total > 1:
