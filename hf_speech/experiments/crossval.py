@@ -124,7 +124,11 @@ def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended],
         "skipped": made.skipped,
         "checkpoint": first.run["recipe"].get("checkpoint"),
         "members": [
-            {**one.member.marks, "metrics": {number["name"]: number["value"] for number in _measured(results)}}
+            {
+                **one.member.marks,
+                "n": max((number["n"] for number in _measured(results)), default=0),
+                "metrics": {number["name"]: number["value"] for number in _measured(results)},
+            }
             for one, results in finished
         ],
     }

@@ -41,16 +41,16 @@ def fold_table(results: Results) -> str:
     names = [number["name"] for number in metrics]
     rows = []
     for fold in dict.fromkeys(member["fold"] for member in members):
-        found = [member["metrics"] for member in members if member["fold"] == fold]
-        rows.append([fold, *(_over_runs([one[name] for one in found]) for name in names)])
+        found = [member for member in members if member["fold"] == fold]
+        rows.append([fold, found[0]["n"], *(_over_runs([one["metrics"][name] for one in found]) for name in names)])
     several = facts["runs"] > 1
-    rows.append(["**mean**", *(f"**{value_of(number)}**" for number in metrics)])
-    rows.append(["95 % interval", *map(interval_of, metrics)])
-    rows.append(["fold std", *(_short(number["fold_std"]) for number in metrics)])
+    rows.append(["**mean**", metrics[0]["n"], *(f"**{value_of(number)}**" for number in metrics)])
+    rows.append(["95 % interval", "", *map(interval_of, metrics)])
+    rows.append(["fold std", "", *(_short(number["fold_std"]) for number in metrics)])
     if several:
-        rows.append(["run std", *(_short(number["run_std"]) for number in metrics)])
+        rows.append(["run std", "", *(_short(number["run_std"]) for number in metrics)])
     title = f"Fold ({facts['folds']})"
-    return markdown_table([title, *map(metric_title, names)], rows)
+    return markdown_table([title, "Utterances", *map(metric_title, names)], rows)
 
 
 def write_page(root: Path, results: Results) -> None:
