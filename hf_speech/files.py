@@ -1,8 +1,12 @@
-"""Files are written whole or not at all."""
+"""Files: written whole or not at all, flushed, locked, and known by their content."""
 
 import contextlib
 import csv
+import fcntl
+import hashlib
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,3 +30,41 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str])
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def to_disk(path: Path) -> None:
+    """Sees to it that a file or folder outlives the machine."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def locked(handle: int, patience: float = math.inf) -> bool | None:
+    """Locks an open file or folder; the lock leaves with the process, however that ends.
+
+    Args:
+        handle: its number.
+        patience: seconds to wait for another process that has it.
+
+    Returns:
+        Whether it is ours now; None: the file system has no locks.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.1)
+        except OSError:
+            return None

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "samples": {"audio", "errors", "files"},
     "testing": {"audio", "errors", "files", "models"},
-    "data": {"audio", "errors", "fingerprint", "models.frames", "models.registry"},
+    "data": {"audio", "errors", "files", "fingerprint", "models.frames", "models.registry"},
     "verification": {"data", "errors", "files", "metrics", "models"},
     "corpora": {"audio", "data", "errors", "fields", "files", "shipped"},
     "results": {"errors", "files", "fingerprint"},

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import SAMPLE_RATE
+from ..files import sha256_of
 from .collator import BatchOrigin, Chunk, batch_labels
 from .schema import add_columns, audio_paths, batches, channel_of, file_name
 
@@ -103,13 +104,8 @@ def entry_names(rows: Dataset, pieces: Sequence[Chunk], channel: int | str) -> l
         for row in batch:
             content, path = row["audio"]["bytes"], row["audio"]["path"]
             if content is None and path not in of_file:
-                of_file[path] = _digest(Path(path))
+                of_file[path] = sha256_of(Path(path))
             audio.append(of_file[path] if content is None else hashlib.sha256(content).hexdigest())
             channels.append(channel_of(row, channel))
     cuts = [[audio[piece.row], piece.start or 0.0, piece.end, channels[piece.row]] for piece in pieces]
     return [hashlib.sha256(json.dumps(cut).encode()).hexdigest()[:32] for cut in cuts]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ then called `checkpoint-<step>`; before a run goes on, the list is checked.
 
 import dataclasses
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..errors import InputError, list_some
+from ..files import sha256_of, to_disk
 from .hf_arguments import TRAINING_DEFAULTS
 
 logger = logging.getLogger(__name__)
@@ -257,14 +257,4 @@ def _manifest(checkpoint: Path) -> dict[str, Any]:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def to_disk(path: Path) -> None:
-    """Sees to it that a file or folder outlives the machine."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -1,10 +1,8 @@
 """The folder of a run: who may write to it, and which of its checkpoints can be gone on from."""
 
-import fcntl
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ..errors import InputError, list_some
+from ..files import locked
 from ..results import FILE_NAME
 from .checkpoints import check_same_fields, checkpoints, faults, last_whole, remove_staged
 from .config import RunConfig
@@ -86,28 +85,12 @@ def alone(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        if int(os.environ.get("RANK", "0")) == 0 and not _locked(handle):
+        if int(os.environ.get("RANK", "0")) == 0 and locked(handle, _OUTLIVED) is False:
             mend = "wait for it, or give another --output-dir"
             raise InputError(f"{folder}: another run is writing there; {mend}")
         yield
     finally:
         os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    """Locks a folder; waits as long as the workers of a killed run may outlive it."""
-    until = time.monotonic() + _OUTLIVED
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.1)
-        except OSError as error:
-            logger.debug("no locks here: %s", error)
-            return True
 
 
 def checkpoint_to_resume(config: RunConfig, folder: Path) -> Path | None:

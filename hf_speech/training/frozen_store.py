@@ -7,7 +7,6 @@ A shard is written under a hidden name, called by its own digest, and then liste
 So whatever was listed when a run is killed is there for the next one, and is never changed.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -23,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError, list_some
-from ..files import replacing
-from .checkpoints import is_full, to_disk
+from ..files import locked, replacing, sha256_of, to_disk
+from .checkpoints import is_full
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class FrozenStore:
             except (OSError, SafetensorError) as error:
                 raise self._refusal(path, "is damaged") from error
             if entries and path.name not in self._whole:
-                if _digest(path) != shard["sha256"]:
+                if sha256_of(path) != shard["sha256"]:
                     raise self._refusal(path, "is damaged")
                 self._whole.add(path.name)
             found |= {name: {"file": str(path), "entry": name} for name in entries}
@@ -97,7 +96,11 @@ class FrozenStore:
         """
         handle = os.open(self.folder, os.O_RDONLY)
         try:
-            if _locked(handle, self.folder):
+            held = locked(handle, patience=0)
+            if held is False:
+                logger.info("%s: another process runs the encoder there; waiting for it", self.folder)
+                held = locked(handle)
+            if held:
                 for path in self.folder.glob(".*"):  # what a killed process left half-written
                     path.unlink()
             yield
@@ -130,7 +133,7 @@ class FrozenStore:
         try:
             save_file(dict(entries), temporary)
             to_disk(temporary)
-            size, digest = temporary.stat().st_size, _digest(temporary)
+            size, digest = temporary.stat().st_size, sha256_of(temporary)
             path = self.folder / f"{digest[:_DIGITS]}.safetensors"
             os.replace(temporary, path)
             self._own.append({"file": path.name, "bytes": size, "sha256": digest, "entries": len(entries)})
@@ -185,21 +188,3 @@ def in_megabytes(size: int) -> str:
     ('38 MB', '0.082 MB')
     """
     return f"{size / 1e6:.2g} MB" if size < 1e7 else f"{size / 1e6:,.0f} MB"
-
-
-def _locked(handle: int, folder: Path) -> bool:
-    """Locks a folder as soon as no other process has; False where there are no locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logger.info("%s: another process runs the encoder there; waiting for it", folder)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        logger.debug("no locks here: %s", error)
-        return False
-    return True
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

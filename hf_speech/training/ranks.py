@@ -10,7 +10,7 @@ import torch.distributed as dist
 from accelerate.utils import gather_object
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import BrokenRunError
+from ..errors import BrokenRunError, one_line
 from ..inference import Inference
 from .checkpoints import checkpoints
 
@@ -87,7 +87,8 @@ def told_of_lost_ranks(folder: Path) -> Iterator[None]:
         found = checkpoints(folder)
         last = f"the same command goes on from {found[-1]}" if found else "there is no checkpoint yet"
         raise BrokenRunError(
-            f"another process of this run has ended: what it said itself, and torchrun, tell why; {last}"
+            f"another process of this run has ended ({one_line(error)}): what it said itself, and torchrun, tell why; "
+            f"{last}"
         ) from error
 
 

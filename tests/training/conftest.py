@@ -1,5 +1,7 @@
 """A corpus and a finished run on it, made once."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "finished"
     rules = ("--validation", "speaker_id=speaker03", "--test", "speaker_id=speaker04,speaker05")
     return train_tiny(folder, corpus, *rules, "--logging-steps", "1", num_train_epochs=4)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 3 MB, or as large as `indirect` says; skipped where none may be mounted."""
+    folder, size = tmp_path / "disk", getattr(request, "param", "3m")
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -455,18 +455,7 @@ def test_two_ranks_read_what_one_computed(corpus: Path, tmp_path: Path) -> None:
     assert np.abs(np.subtract(validated(tmp_path / "ranks"), validated(tmp_path / "without"))).max() <= 1e-4
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte; skipped where none may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["128k"], indirect=True)
 def test_no_room_is_said_before_anything_is_computed(
     small_disk: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -478,6 +467,7 @@ def test_no_room_is_said_before_anything_is_computed(
     assert "takes about 0.4" in line and "; make room, or give another folder" in line
 
 
+@pytest.mark.parametrize("small_disk", ["128k"], indirect=True)
 def test_a_disk_that_fills_up_keeps_what_was_there(small_disk: Path) -> None:
     store = FrozenStore(small_disk, {"format": 1})
     store.write({"a": torch.ones(4)})

@@ -84,7 +84,7 @@ def test_a_rank_that_dies_takes_the_others_along(corpus: Path, tmp_path: Path) -
     kill_all(tmp_path / "model", only_rank=1)
     said = process.communicate(timeout=60)[1]
     assert time.monotonic() - began < 60 and process.returncode == 1
-    assert "hf-speech train: another process of this run has ended" in said
+    assert "hf-speech train: another process of this run has ended (" in said
     assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in said  # torchrun names the first that failed
 
 
