@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.schema import Splits, column_texts, require_column
+from ..data.splits import only_rows
 from ..data.targets import known, labels_of
 from ..errors import InputError, list_some
 from ..training.arguments import target_rules
@@ -124,8 +125,6 @@ def _within(config: RunConfig, loaded: Splits, column: str) -> Folds:
 
 def _too_little(config: RunConfig, loaded: Splits, fold: Fold) -> str | None:
     """Why a part of the data can't be learnt from and tested on; None: it can."""
-    from ..data.splits import only_rows
-
     part = only_rows(loaded, fold.fields["only"])
     if "train" not in part:
         return "none of its rows is for training"
@@ -172,8 +171,6 @@ def _of_files(config: RunConfig, files: Sequence[Path]) -> Folds:
 
 def _rows(config: RunConfig, loaded: Splits, fold: Fold) -> RunRows:
     """The rows of a fold, split and labelled."""
-    from ..data.splits import only_rows
-
     data = {name: value for name, value in fold.fields.items() if hasattr(config.data, name)}
     split = {name: value for name, value in fold.fields.items() if hasattr(config.split, name)}
     part = only_rows(loaded, split["only"]) if "only" in split else loaded

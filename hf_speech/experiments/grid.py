@@ -8,7 +8,7 @@ A sweep file is YAML with these keys, of which `config` makes it one:
       constant rate: {schedule: constant}
       whole: {freeze_steps: 0, freeze: none}
     seeds: [1, 2, 3]
-    metric: eer                              # what decides, on validation rows; left out: the run's own
+    metric: eer                              # what decides, and chooses checkpoints; left out: the run's own
     fields: {max_steps: 25000}               # fields of every run
 """
 
@@ -20,12 +20,16 @@ from typing import Any
 
 import yaml
 
-from ..errors import InputError, list_some, one_line, unknown_name
+from ..errors import InputError, list_some, lookup, one_line, unknown_name
 from ..fields import read_yaml
+from ..metrics import CLASSIFICATION_METRICS, MULTILABEL_METRICS, ORDINAL_METRICS, REGRESSION_METRICS
 from ..shipped import shipped_folder
 from ..training.recipes import find_recipe
 
 SETTING = "setting"  # how a named setting is called in tables
+# What may decide, of whatever task.
+_METRICS = ("loss", "eer", "min_dcf", *CLASSIFICATION_METRICS, *ORDINAL_METRICS, *MULTILABEL_METRICS)
+_METRICS += tuple(REGRESSION_METRICS)
 _KEYS = ("config", "grid", "settings", "seeds", "metric", "fields")
 
 
@@ -38,7 +42,7 @@ class Sweep:
         grid: field -> values.
         settings: name -> fields.
         seeds: of the runs of each point; empty: the config's own.
-        metric: that decides; None: the run's own.
+        metric: that decides, and chooses the checkpoints; None: the run's own.
         fields: of every run.
     """
 
@@ -92,13 +96,20 @@ def read_sweep(
     for name in content:
         if name not in _KEYS:
             raise InputError(f"{where}: {unknown_name(str(name), _KEYS, 'key of a sweep file')}")
+    decides = metric or content.get("metric")
+    if decides is not None:
+        lookup(dict.fromkeys(_METRICS), str(decides).rpartition("/")[2], f"{where}: metric")
     found = Sweep(
         configs=[_beside(path, str(one)) for one in _list(content.get("config"), f"{where}: config")],
         grid={**_grid(content.get("grid"), where), **dict(_axis(text) for text in grid)},
         settings=_tables(content.get("settings"), f"{where}: settings"),
         seeds=_seeds(seeds.split(",") if seeds is not None else content.get("seeds") or [], where),
-        metric=metric or content.get("metric"),
-        fields={**_table(content.get("fields"), f"{where}: fields"), **(fields or {})},
+        metric=decides,
+        fields={
+            **({} if decides is None else {"metric_for_best_model": decides}),
+            **_table(content.get("fields"), f"{where}: fields"),
+            **(fields or {}),
+        },
     )
     if not found.grid and not found.settings and len(found.seeds) < 2 and len(found.configs) < 2:
         raise InputError("nothing is varied: give --grid, such as --grid learning_rate=1e-4,1e-3, or --seeds 1,2,3")

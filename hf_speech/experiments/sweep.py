@@ -25,6 +25,7 @@ from ..plots import plot_sweep
 from ..results import Results
 from ..training.arguments import read_config, target_rules
 from ..training.config import RunConfig
+from ..training.hf_arguments import greater_is_better
 from ..training.rows import found, labelled_rows, load_used
 from ..training.run import DEFAULT_SEED
 from .frozen import with_cache
@@ -48,6 +49,8 @@ class Point:
         recipe: its fields.
         scores: what decides, on validation rows, of each finished seed.
         missing: seeds that died.
+        metric: what decides; None: no run is finished.
+        greater_is_better: of it.
     """
 
     config: str
@@ -55,6 +58,8 @@ class Point:
     recipe: RunConfig
     scores: list[float]
     missing: int
+    metric: str | None
+    greater_is_better: bool
 
     @property
     def mean(self) -> float:
@@ -142,7 +147,8 @@ def score_of(results: Results, metric: str | None) -> tuple[str, float | None, b
 
     Args:
         results: of a run.
-        metric: which; None: that by which the run has chosen its checkpoint.
+        metric: which; None: that by which the run has chosen its checkpoint, or, where it keeps its last step, the
+            first that it has on validation rows.
 
     Raises:
         InputError: the run has no such number.
@@ -151,11 +157,10 @@ def score_of(results: Results, metric: str | None) -> tuple[str, float | None, b
     if chosen and metric in (None, chosen["metric"]):
         return chosen["metric"], chosen["value"], bool(chosen["greater_is_better"])
     there = {number["name"]: number for number in results.metrics if number["split"] == "validation"}
-    if metric not in there:
-        raise InputError(f"metric {metric!r}: a run has on validation rows {', '.join(there) or 'nothing'}")
-    from ..training.hf_arguments import greater_is_better
-
-    return str(metric), there[metric]["value"], greater_is_better(str(metric))
+    name = metric or next(iter(there), None)
+    if name is None or name not in there:
+        raise InputError(f"metric {name!r}: a run has on validation rows {', '.join(there) or 'nothing'}")
+    return name, there[name]["value"], greater_is_better(name)
 
 
 def _write_table(ended: Sequence[Ended], root: Path, plan: Sweep) -> None:
@@ -191,9 +196,10 @@ def _points(ended: Sequence[Ended], config: str, plan: Sweep) -> list[Point]:
     for group in groups.values():
         first = group[0].member
         marks = {name: value for name, value in first.marks.items() if name not in (CONFIG, "seed")}
-        scores = [score_of(one.results, plan.metric)[1] for one in group if one.results is not None]
-        whole = [score for score in scores if score is not None]
-        points.append(Point(config, marks, first.config, whole, len(group) - len(whole)))
+        found = [score_of(one.results, plan.metric) for one in group if one.results is not None]
+        whole = [value for _, value, _ in found if value is not None]
+        metric, _, greater = found[0] if found else (None, None, True)
+        points.append(Point(config, marks, first.config, whole, len(group) - len(whole), metric, greater))
     return points
 
 
@@ -202,9 +208,8 @@ def _write_best(points: Sequence[Point], root: Path, ending: str, plan: Sweep) -
     able = [point for point in points if point.scores and not point.missing] or [p for p in points if p.scores]
     if not able:
         return {}
-    results = [Results.read(path.parent) for path in sorted(root.glob("*/results.json"))]
-    metric, _, greater = score_of(results[0], plan.metric)
-    best = (max if greater else min)(able, key=lambda point: point.mean)
+    metric = str(able[0].metric)
+    best = (max if able[0].greater_is_better else min)(able, key=lambda point: point.mean)
     seeds = f"{len(best.scores)} seed{'' if len(best.scores) == 1 else 's'}"
     head = f"# The best of {len(points)} points by {metric} on validation rows: {best.mean:.4g}, mean over {seeds}.\n"
     fields = {name: value for name, value in best.recipe.recipe().items() if name != "seed"}
@@ -227,7 +232,8 @@ def _drawn(value: Any) -> Any:
 
 def told(best: dict[str, Point], root: Path) -> str:
     """A few lines for the terminal."""
-    lines = [f"{root}: {TABLE_OF_SWEEP}, best.yaml"]
+    names = [f"best-{folder_name(name)}.yaml" for name in best] if len(best) > 1 else ["best.yaml"]
+    lines = [f"{root}: {', '.join([TABLE_OF_SWEEP, *names])}"]
     for name, point in best.items():
         words = ", ".join(f"{axis} {value}" for axis, value in point.marks.items()) or "its own values"
         spread = f" ± {np.std(point.scores):.3f} over {len(point.scores)} seeds" if len(point.scores) > 1 else ""

@@ -44,6 +44,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "no values": (["layer"], {}, "--grid layer: write a field and its values"),
     "twice": (["layer=1,2,1"], {}, "--grid layer: 1 is there twice"),
     "seeds in words": (["layer=1,2"], {"seeds": "one"}, "seeds are one; give whole numbers"),
+    "no such metric": (["layer=1,2"], {"metric": "err"}, "flags: metric"),
     "not YAML": (["layer=[1"], {}, "can't be read as values"),
 }
 
