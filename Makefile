@@ -21,8 +21,10 @@ quickstart: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical -m 'not slow'
 
-# The tests of Slurm start a cluster of one node; without its packages they are skipped and say so.
+# The tests of Slurm start a cluster of one node; without its packages, or DeepSpeed, tests are skipped and say so.
 test-slow: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation deepspeed -c constraints.txt \
+		|| echo "DeepSpeed could not be installed"
 	command -v slurmctld >/dev/null || (apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends slurm-wlm munge) >/dev/null || echo "Slurm could not be installed"
 	$(BIN)/python -m pytest -m slow

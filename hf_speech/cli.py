@@ -45,6 +45,9 @@ def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks, except of what any one does for all
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger("hf_speech.training.frozen").setLevel(logging.INFO)
     # Gradients, bars and logs: what transformers says beyond warnings is for people who debug transformers.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

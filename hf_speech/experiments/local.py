@@ -29,7 +29,7 @@ _PATIENCE = 60.0  # seconds that a run has for saving when it is told to end
 _LOST = 255  # multiprocessing's status where the server of forks is gone, and with it what it knew of the process
 _LOOK = 0.5  # seconds after which a signal is seen
 # What a run imports sooner or later; models of transformers are imported by name when one is built.
-_PRELOADED = ["hf_speech.cli", "hf_speech.training.run", "hf_speech.training.arguments", "hf_speech.training.parts"]
+_PRELOADED = ["hf_speech.training.run", "hf_speech.training.arguments", "hf_speech.training.parts"]
 _PRELOADED += ["matplotlib.backends.backend_agg", "matplotlib.figure", "transformers.models.wav2vec2"]
 # What `hf-speech` sets before it imports anything, for a log that is no terminal; and a device is not to be opened
 # by the process that is forked (torch then asks the driver's management library instead).

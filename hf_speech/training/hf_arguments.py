@@ -1,10 +1,13 @@
 """Transformers' own training arguments: which a run may set, what ours are by default, what follows from the data."""
 
 import dataclasses
+import json
 import os
 import sys
 import typing
 from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line, unknown_name
@@ -94,12 +97,29 @@ def training_arguments(
     # Of a stream every process reads all rows and takes its share; other batches are dealt out by their sampler.
     derived["accelerator_config"] = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
     values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
+    if given.get("deepspeed"):
+        _check_deepspeed(given["deepspeed"])
     try:
         arguments = TrainingArguments(output_dir=config.run.output_dir, **values)
     except (ValueError, TypeError, OSError) as error:
         raise InputError(f"training arguments: {one_line(error)}") from error
     _check_sharding(arguments)
     return arguments
+
+
+def _check_deepspeed(given: str | dict[str, Any]) -> None:
+    """Refuses a DeepSpeed that is not installed, and a file that is not there or no JSON.
+
+    Raises:
+        InputError: so.
+    """
+    if find_spec("deepspeed") is None:
+        raise InputError("deepspeed is not installed: pip install --no-build-isolation deepspeed")
+    if isinstance(given, str):
+        try:
+            json.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"deepspeed: {given} can't be read as JSON: {one_line(error)}") from error
 
 
 def _check_sharding(arguments: Any) -> None:

@@ -12,7 +12,7 @@ from hf_speech.experiments.folds import Folds, folds_of
 from hf_speech.testing import write_fake_corpus
 from hf_speech.training.arguments import make_config
 
-from ..training.runs import TINY
+from ..training.runs import TINY, command, refusal, write_yaml
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,21 @@ def test_a_model_for_each_meeting_and_those_with_too_little_are_named(corpus: Pa
     assert found.skipped["alone"] == "has one speaker_id"
     assert "speaker00" in found.skipped["single"] and "no row in test" in found.skipped["single"]
     assert not found.shares_labels
+
+
+def test_real_meetings_that_are_too_small_are_named(
+    speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data-dir", speech / "meeting", "--rttm-dir", speech / "meeting/rttm", "--output-dir", tmp_path / "own"]
+    assert command("prepare", "aishell4", *where) == 0
+    config = write_yaml(tmp_path / "run.yaml", target="speaker_id", group_by="none", validation="none")
+    words = ["crossval", config, "--dataset", tmp_path / "own", "--within", "recording_id"]
+    said = refusal(capsys, *words, "--output-dir", tmp_path / "table")
+    with (speech / "meeting/metadata.csv").open(newline="") as file:
+        names = {Path(row["path"]).stem for row in csv.DictReader(file)}
+    names.remove("trn02")  # its one turn is shorter than what preparation takes
+    assert len(names) == 13 and all(f"{name}: " in said for name in names)
+    assert "trn01: has one speaker_id" in said and not (tmp_path / "table").exists()
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

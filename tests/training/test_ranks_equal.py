@@ -6,6 +6,7 @@ Run as a script it is one rank: it trains a case and writes its losses.
 import json
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_fsdp_on_a_cpu_is_refused(corpus: Path, tmp_path: Path, capsys: pytest.C
     assert wanted in refusal(capsys, *words, "--fsdp", "true")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch --use_fsdp` says it
     assert wanted in refusal(capsys, *words)
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_a_deepspeed_that_is_not_there_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), max_steps=1)
+    said = refusal(capsys, "train", config, "--output-dir", tmp_path / "model", "--deepspeed", tmp_path / "zero.json")
+    assert "deepspeed is not installed: pip install --no-build-isolation deepspeed" in said
 
 
 def main() -> None:
