@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -51,6 +52,19 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         # transformers takes a module without parameters of its own for loaded if its code is not in transformers; ours
         # may start what lies below it, and draws with functions that leave alone what was loaded.
         super()._initialize_weights(module, is_custom_code and not _starts_itself(module))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights; spectral features that are only pooled have none, but a buffer."""
+        return self._any_values().dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self._any_values().device
+
+    def _any_values(self) -> Tensor:
+        return next(values for values in chain(self.parameters(), self.buffers()) if values.is_floating_point())
 
     @property
     def encoder(self) -> Encoder:

@@ -31,7 +31,7 @@ from hf_speech.models.pooling import POOLINGS
 from hf_speech.testing.tiny import BACKBONES, tiny_backbone_config
 from hf_speech.training.arguments import make_config
 from hf_speech.training.frozen import _Pass, run_once
-from hf_speech.training.frozen_model import boundary_of, identity, key_of, put_back
+from hf_speech.training.frozen_model import FrozenEncoder, boundary_of, identity, key_of, put_back
 from hf_speech.training.frozen_store import MANIFEST, FrozenStore
 from hf_speech.training.setup import read_and_build
 from tests.ranks import ENVIRONMENT, ROOT, finish_ranks
@@ -73,6 +73,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "a transformer": ({"neck": "transformer", "neck_config": {"layers": 1, "size": 16, "feedforward": 16}}, "frames"),
     "weighted sum": ({"layer": "weighted_sum"}, "layers"),
     "an inner layer, a token": ({"layer": 1, "pooling": "first+cls"}, "pooled"),
+    "no network": ({"backbone_config": {"model_type": "spectrum"}, "head": "mlp"}, "pooled"),
     "ecapa": ({"backbone_config": ECAPA, "pooling": "attentive", "projection": "batchnorm+linear"}, "frames"),
 }
 
@@ -86,7 +87,7 @@ def counted() -> Iterator[list[int]]:
     rows: list[int] = []
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, Encoder) and any(True for _ in module.backbone.parameters()):
+        if isinstance(module, Encoder) and not isinstance(module, FrozenEncoder):
             rows.append(len(output.frames))
 
     handle = nn.modules.module.register_module_forward_hook(count)
@@ -333,6 +334,7 @@ def test_masks_and_dropouts_of_a_frozen_encoder_do_not_act(corpus: Path, tmp_pat
 
 @pytest.mark.parametrize("model_type", BACKBONES)
 def test_a_frozen_encoder_says_the_same_in_training(model_type: str) -> None:
+    """And is known, with parameters or without."""
     torch.manual_seed(0)
     model = HfSpeechModel.from_backbone(tiny_backbone_config(model_type), pooling="mean+std")
     model.freeze("backbone")
@@ -340,6 +342,9 @@ def test_a_frozen_encoder_says_the_same_in_training(model_type: str) -> None:
     with torch.no_grad():
         said = [model.train(mode).frame_encoder(waveforms).frames for mode in (True, True, False)]
     assert torch.equal(said[0], said[1]) and torch.equal(said[0], said[2])
+    known = identity(model, model.make_feature_extractor(), boundary_of(model))
+    assert known["dtype"] == "torch.float32"
+    assert model.embed([waveforms[0]]).shape == (1, model.output_size)
 
 
 @pytest.mark.parametrize("neck", NECKS)
