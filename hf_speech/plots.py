@@ -240,7 +240,10 @@ def plot_folds(
     figure, axes = _figure(min(16.0, max(5.0, 2.0 + 0.45 * len(folds))), 3.6)
     axes.axhspan(number["low"], number["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % interval")
     axes.axhline(number["value"], color=BLUE, label="mean")
-    places = [folds.index(member["fold"]) for member in members]
+    # Runs of one fold stand beside each other, as equal ones would hide each other.
+    runs = max(member["run"] for member in members)
+    aside = {run: 0.12 * (run - (runs + 1) / 2) / max(1, runs / 5) for run in range(1, runs + 1)}
+    places = [folds.index(member["fold"]) + aside[member["run"]] for member in members]
     values = [np.nan if (value := member["metrics"][number["name"]]) is None else value for member in members]
     axes.plot(places, values, "o", color=VERMILION, markersize=5, alpha=0.7, label="runs")
     axes.set_xticks(range(len(folds)), folds, rotation=45, ha="right", rotation_mode="anchor")
@@ -259,6 +262,8 @@ def plot_sweep(
 ) -> "Figure":
     """A number against a parameter: a point a run, a line through the means over seeds, one for each other setting.
 
+    A value of which no run is finished has a grey cross at the foot.
+
     Args:
         name: of the parameter.
         lines: other parameters in words -> (value of the parameter, the number of each seed), in order.
@@ -270,11 +275,18 @@ def plot_sweep(
     place = {value: value if numeric else i for i, value in enumerate(values)}
     figure, axes = _figure(6.4, 3.6 + 0.2 * ceil(len(lines) / 2))
     for (label, points), (colour, marker) in zip(lines.items(), cycle(_LINES), strict=False):
+        points = sorted(points, key=lambda point: place[point[0]])
         at = [place[value] for value, found in points if len(found)]
         means = [float(np.mean(found)) for _, found in points if len(found)]
-        axes.plot(at, means, color=colour, label=label or None)
+        if means:  # between kinds there is nothing to join: a dash is the mean
+            style = (
+                {"marker": marker, "markevery": []} if numeric else {"marker": "_", "markersize": 22, "linestyle": ""}
+            )
+            axes.plot(at, means, color=colour, label=label or None, **style)
         for value, found in points:
             axes.plot([place[value]] * len(found), found, marker, color=colour, markersize=5, alpha=0.7)
+            if not len(found):
+                axes.plot(place[value], 0.03, "x", color="0.4", markersize=6, transform=axes.get_xaxis_transform())
     if numeric and min(values) > 0 and max(values) >= 10 * min(values):
         axes.set_xscale("log")
     elif not numeric:

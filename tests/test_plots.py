@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hf_speech.errors import InputError
-from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression, plot_schedule
+from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression, plot_schedule, plot_sweep
 
 from .test_results import example
 
@@ -206,3 +206,14 @@ def test_numbers_of_tasks_are_named_and_by_unit(tmp_path: Path) -> None:
     ]
     names = [label.get_text().partition("\n")[0] for axes in figure.axes for label in axes.get_yticklabels()]
     assert names == ["emotion: UAR", "decade: distance in classes"]
+
+
+def test_a_sweep_is_a_line_through_the_means_and_the_dead_are_crosses(tmp_path: Path) -> None:
+    points = [(1e-5, [0.7, 0.69]), (1e-2, [0.66, 0.68]), (1e-4, [0.6]), (1.0, [])]
+    figure = plot_sweep("learning_rate", {"": points}, "loss", tmp_path / "sweep.png")
+    mean, *runs = figure.axes[0].lines
+    assert mean.get_xdata().tolist() == [1e-5, 1e-4, 1e-2] and mean.get_ydata().tolist() == [0.695, 0.6, 0.67]
+    assert [line.get_marker() for line in runs if 1.0 in line.get_xdata()] == ["x"]
+    assert figure.axes[0].get_xscale() == "log"
+    figure = plot_sweep("pooling", {"": [("mean", [0.5]), ("max", [0.6])]}, "uar", tmp_path / "sweep.png")
+    assert figure.axes[0].lines[0].get_linestyle() == "None"  # between kinds there is nothing to join

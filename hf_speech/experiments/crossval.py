@@ -9,7 +9,6 @@ The folder holds, beside those of the runs (members.py):
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ..training.run import DEFAULT_SEED
 from .fold_numbers import FoldPart, fold_numbers
 from .folds import Folds, folds_of
 from .jobs import Launcher
-from .members import Ended, Member, experiment_folder, member_config, run_members
+from .members import Ended, Member, experiment_folder, measured, member_config, run_members
 from .predictions import Predictions, read_predictions
 from .tables import FOLDS_PLOT, TABLE, dead_or_done, write_page
 
@@ -64,7 +63,6 @@ def crossval(
     """
     if not 1 <= runs <= MAX_RUNS:
         raise InputError(f"--runs {runs}: give a number from 1 to {MAX_RUNS}")
-    started = time.monotonic()
     made = folds_of(config, folds, within)
     for part, reason in made.skipped.items():
         logger.warning("%s is left out: it %s", part, reason)
@@ -73,42 +71,36 @@ def crossval(
         Member(
             f"{fold.name}-run{run}",
             member_config(config, {**fold.fields, "seed": seed + run - 1}, f"fold {fold.name}"),
-            {"fold": fold.name, "run": run, "seed": seed + run - 1},
+            {"fold": fold.name, "tested": fold.tested, "run": run, "seed": seed + run - 1},
         )
         for run in range(1, runs + 1)
         for fold in made.folds
     ]
     definition = {"kind": "cross-validation", "fixed": ["folds"], "folds": folds or f"within {within}", "runs": runs}
-    with experiment_folder(root, {**definition, "fields": config.recipe()}):
+    with experiment_folder(root, {**definition, "rows": {"all": made.fingerprint}, "fields": config.recipe()}):
         ended = run_members(root, members, launcher, lambda now: write_table(_rows(now), root / TABLE))
         dead_or_done(ended, root)
-        results = _results(root, config, made, ended, time.monotonic() - started)
+        results = _results(root, config, made, ended)
         _write(root, results, made)
     return results
 
 
 def _rows(ended: Sequence[Ended]) -> list[dict[str, Any]]:
     """table.csv: a row a run, with the numbers of all."""
-    names = list(dict.fromkeys(number["name"] for one in ended if one.results for number in _measured(one.results)))
+    names = list(dict.fromkeys(number["name"] for one in ended if one.results for number in measured(one.results)))
     rows = []
     for one in ended:
-        numbers = {number["name"]: number for number in _measured(one.results)} if one.results else {}
+        numbers = {number["name"]: number for number in measured(one.results)} if one.results else {}
         count = next((number["n"] for number in numbers.values()), "")
         values = {name: numbers[name]["value"] if name in numbers else "" for name in names}
         rows.append({**one.member.marks, "state": one.told, "n": count, **values, "reason": one.reason})
     return rows
 
 
-def _measured(results: Results) -> list[dict[str, Any]]:
-    """The numbers of a run on its test rows; where it has none, on the validation rows."""
-    split = "test" if any(number["split"] == "test" for number in results.metrics) else "validation"
-    return [number for number in results.metrics if number["split"] == split]
-
-
-def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended], seconds: float) -> Results:
+def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended]) -> Results:
     finished = [(one, one.results) for one in ended if one.results is not None]
     first = finished[0][1]
-    split = _measured(first)[0]["split"] if _measured(first) else "test"
+    split = next((number["split"] for number in measured(first)), "test")
     tables = [read_predictions(root / one.member.name, results) for one, results in finished]
     runs = sorted({one.member.marks["run"] for one, _ in finished})
     order = [fold.name for fold in made.folds]
@@ -126,23 +118,29 @@ def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended],
         "members": [
             {
                 **one.member.marks,
-                "n": max((number["n"] for number in _measured(results)), default=0),
-                "metrics": {number["name"]: number["value"] for number in _measured(results)},
+                "n": max((number["n"] for number in measured(results)), default=0),
+                "metrics": {number["name"]: number["value"] for number in measured(results)},
             }
             for one, results in finished
         ],
     }
     confusions = [results.confusion for _, results in finished if results.confusion]
+    overlaps = [
+        {"fold": one.member.marks["fold"], **overlap}
+        for one, results in finished
+        for overlap in results.data.get("overlaps") or []
+        if one.member.marks["run"] == 1
+    ]
     return Results(
         model={**first.model, "name": root.absolute().name},
-        data={**first.data, "splits": {}, "split_rule": {split: made.rule}, "left_out": [], "overlaps": None},
+        data={**first.data, "splits": {}, "split_rule": {split: made.rule}, "left_out": [], "overlaps": overlaps},
         metrics=metrics,
         confusion=_added(confusions) if made.shares_labels else None,
         run={
             **run_facts(
                 config.training.get("seed", DEFAULT_SEED),
                 device=first.run["device"],
-                wall_seconds=round(seconds, 1),
+                wall_seconds=round(sum(results.run["wall_seconds"] for _, results in finished), 1),  # of all runs
                 arguments=public_arguments(config),
                 recipe=first.run["recipe"],
             ),
@@ -162,7 +160,9 @@ def _numbers(grid: list[list[Predictions]], prefix: str, dataset: str, split: st
     for one in grid[0]:
         for item, speaker, label in zip(one.ids, one.speakers, one.labels, strict=True):
             speakers[number[item]], labels[number[item]] = speaker, label
-    parts = [[FoldPart(one.measure, np.array([number[item] for item in one.ids])) for one in run] for run in grid]
+    parts = [
+        [FoldPart(one.measure, np.array([number[item] for item in one.ids], np.int64)) for one in run] for run in grid
+    ]
     known: Sequence[str] | None = speakers if all(speakers) else None
     if "uar" in grid[0][0].measure.units:
         known = voices(labels, known)

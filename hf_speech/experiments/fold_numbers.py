@@ -15,7 +15,7 @@ what the run std is about.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,10 @@ def fold_numbers(
     values = np.array([[list(part.measure.values().values()) for part in run] for run in parts])  # (R, F, numbers)
     interval = bootstrap(lambda weights: _mean(parts, weights), speakers, seed=seed)
     found = [spreads(values[:, :, i]) for i in range(len(units))]
-    rows = number_rows(units, [spread["mean"] for spread in found], interval)
+    means = np.array([spread["mean"] for spread in found])
+    # A number that one fold does not have, as a correlation of equal ages, has no mean, and so no interval.
+    low, high = (np.where(np.isnan(means), np.nan, end) for end in (interval.low, interval.high))
+    rows = number_rows(units, means.tolist(), replace(interval, low=low, high=high))
     return [
         {**row, **{name: value for name, value in spread.items() if name != "mean"}}
         for row, spread in zip(rows, found, strict=True)

@@ -6,6 +6,8 @@ one.json,two.json     label files of ft-ser, {"Train": {...}, "Val": {...}, "Tes
 within recording_id   a model of its own for each meeting, tested on other rows of that meeting
 """
 
+import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +23,8 @@ from ..training.config import RunConfig
 from ..training.rows import RunRows, found, labelled_rows, load_used
 from .members import folder_name
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -34,6 +38,11 @@ class Fold:
     name: str
     fields: dict[str, Any]
 
+    @property
+    def tested(self) -> str:
+        """What is tested, in words: the values that are held out, a part of the data, or a file."""
+        return next(str(self.fields[name]) for name in ("test", "only", "dataset") if name in self.fields)
+
 
 @dataclass(frozen=True)
 class Folds:
@@ -43,11 +52,13 @@ class Folds:
         folds: those that are run.
         rule: what they are by, in words.
         skipped: part of the data that has no fold -> why.
+        fingerprint: of the rows and labels of all, by split.
         shares_labels: whether all have the same classes, so that their confusions can be added up.
     """
 
     folds: list[Fold]
     rule: str
+    fingerprint: str
     skipped: dict[str, str] = field(default_factory=dict)
     shares_labels: bool = True
 
@@ -68,6 +79,8 @@ def folds_of(config: RunConfig, folds: str | None, within: str | None) -> Folds:
         raise InputError("give --folds, such as --folds speaker_id, or --within, such as --within recording_id")
     if config.data.streaming:
         raise InputError("folds need rows that are there, and streaming ones are not: leave streaming out")
+    if config.split.test not in (None, "none") and folds is not None:
+        logger.info("test: %s is not used, since each fold is tested in turn", config.split.test)
     if folds is not None and folds.strip().lower().endswith(".json"):
         return _of_files(config, [Path(name.strip()) for name in folds.split(",")])
     data = found(config.data)
@@ -77,6 +90,9 @@ def folds_of(config: RunConfig, folds: str | None, within: str | None) -> Folds:
     column, slash, count = str(folds).partition("/")
     if slash and not (count.isdigit() and int(count) > 1):
         raise InputError(f"--folds {folds}: write a column and a number of folds from 2 on, such as speaker_id/5")
+    if "," in column or column.strip() in target_rules(config):
+        what = "several columns" if "," in column else "what is predicted: a fold would lack a class"
+        raise InputError(f"--folds {folds}: is {what}; give one column that does not decide, such as speaker_id")
     return _by_column(config, loaded, column.strip(), int(count) if slash else None)
 
 
@@ -91,8 +107,8 @@ def _by_column(config: RunConfig, loaded: Splits, column: str, count: int | None
         name = group[0] if count is None else f"fold{i}"
         made.append(Fold(folder_name(name), {"test": f"{column}={','.join(group)}"}))
     _check_names(made)
-    for fold in made:
-        rows = _rows(config, loaded, fold)
+    parts = [_rows(config, loaded, fold) for fold in made]
+    for fold, rows in zip(made, parts, strict=True):
         for target, names in rows.targets.items():
             absent = _absent(rows, "train", target, names)
             if absent:
@@ -100,31 +116,36 @@ def _by_column(config: RunConfig, loaded: Splits, column: str, count: int | None
                     f"fold {fold.name}: no training row is {list_some(absent, 5)} ({target}); leave such a class out "
                     "(labels), or choose other folds"
                 )
+            if not known(labels_of(rows.splits["test"], list(rows.targets))[target]).any():
+                raise InputError(f"fold {fold.name}: no test row has a {target}; leave that task out, or the rows")
+    if "test" in loaded:
+        logger.info("the data set's own test rows are not used: folds are made of split 'train'")
     rule = f"{column}, one left out" if count is None else f"{column}, {count} groups"
-    return Folds(made, rule)
+    return Folds(made, rule, _fingerprint(parts))
 
 
 def _within(config: RunConfig, loaded: Splits, column: str) -> Folds:
     """A model for each value of a column; values with too little are named."""
-    made, skipped = [], {}
+    made, parts, skipped = [], [], {}
     for value in sorted(set(_cells(loaded, column, f"--within {column}"))):
         if "," in value:
             raise InputError(f"--within {column}: the value {value!r} has a comma; name it without")
         fold = Fold(folder_name(value), {"only": f"{column}={value}"})
-        reason = _too_little(config, loaded, fold)
-        if reason is None:
-            made.append(fold)
+        found = _enough(config, loaded, fold)
+        if isinstance(found, str):
+            skipped[value] = found
         else:
-            skipped[value] = reason
+            made.append(fold)
+            parts.append(found)
     if not made:
         told = [f"{value}: {reason}" for value, reason in skipped.items()]
         raise InputError(f"--within {column}: no value has enough to learn from and to test on: {list_some(told)}")
     _check_names(made)
-    return Folds(made, f"within {column}", skipped, shares_labels=False)
+    return Folds(made, f"within {column}", _fingerprint(parts), skipped, shares_labels=False)
 
 
-def _too_little(config: RunConfig, loaded: Splits, fold: Fold) -> str | None:
-    """Why a part of the data can't be learnt from and tested on; None: it can."""
+def _enough(config: RunConfig, loaded: Splits, fold: Fold) -> RunRows | str:
+    """The rows of a part of the data; or why it can't be learnt from and tested on."""
     part = only_rows(loaded, fold.fields["only"])
     if "train" not in part:
         return "none of its rows is for training"
@@ -146,14 +167,14 @@ def _too_little(config: RunConfig, loaded: Splits, fold: Fold) -> str | None:
         if absent:
             what = f"{len(absent)} of {len(classes)} values of {target} have no row in {split}"
             return f"{what} ({list_some(absent, 3)})"
-    return None
+    return rows
 
 
 def _of_files(config: RunConfig, files: Sequence[Path]) -> Folds:
     """A fold for each label file; what it calls train, validation and test is that."""
     made = [Fold(folder_name(file.stem), {"dataset": str(file), "reader": "labels-json"}) for file in files]
     _check_names(made)
-    labels = []
+    parts = []
     for file, fold in zip(files, made, strict=True):
         if not file.is_file():
             raise InputError(f"--folds: there is no file {file}")
@@ -165,8 +186,15 @@ def _of_files(config: RunConfig, files: Sequence[Path]) -> Folds:
             absent = _absent(rows, "train", target, names)
             if absent:
                 raise InputError(f"{file}: no training row is {list_some(absent, 5)}; leave such a class out (labels)")
-        labels.append(rows.targets)
-    return Folds(made, "label files", shares_labels=all(one == labels[0] for one in labels))
+        parts.append(rows)
+    same = all(rows.targets == parts[0].targets for rows in parts)
+    return Folds(made, "label files", _fingerprint(parts), shares_labels=same)
+
+
+def _fingerprint(parts: Sequence[RunRows]) -> str:
+    """Of the rows and labels of all folds, their splits kept apart."""
+    told = [rows.fingerprint([split]) for rows in parts for split in ("train", "validation", "test")]
+    return hashlib.sha256(" ".join(told).encode()).hexdigest()[:16]
 
 
 def _rows(config: RunConfig, loaded: Splits, fold: Fold) -> RunRows:

@@ -20,16 +20,17 @@ from typing import Any
 
 import yaml
 
-from ..errors import InputError, list_some, lookup, one_line, unknown_name
+from ..errors import InputError, list_some, one_line, unknown_name
 from ..fields import read_yaml
-from ..metrics import CLASSIFICATION_METRICS, MULTILABEL_METRICS, ORDINAL_METRICS, REGRESSION_METRICS
 from ..shipped import shipped_folder
 from ..training.recipes import find_recipe
 
 SETTING = "setting"  # how a named setting is called in tables
-# What may decide, of whatever task.
-_METRICS = ("loss", "eer", "min_dcf", *CLASSIFICATION_METRICS, *ORDINAL_METRICS, *MULTILABEL_METRICS)
-_METRICS += tuple(REGRESSION_METRICS)
+# Fields that no point can have a value of its own of -> what is there instead.
+_OF_THE_SWEEP = {"seed": "give --seeds 1,2,3", "output_dir": "each run has a folder of its own"}
+_OF_THE_SWEEP |= dict.fromkeys(("overwrite", "resume_from_checkpoint"), "the same command goes on with what is there")
+_OF_THE_SWEEP |= {"frozen_cache": "a frozen encoder is run once for all"}
+_OF_THE_SWEEP |= {"metric_for_best_model": "the same number decides between all: give --metric"}
 _KEYS = ("config", "grid", "settings", "seeds", "metric", "fields")
 
 
@@ -96,12 +97,14 @@ def read_sweep(
     for name in content:
         if name not in _KEYS:
             raise InputError(f"{where}: {unknown_name(str(name), _KEYS, 'key of a sweep file')}")
+    if path is not None and "config" not in content:
+        raise InputError(f"{where}: has no config, the recipe or file of the runs")
     decides = metric or content.get("metric")
-    if decides is not None:
-        lookup(dict.fromkeys(_METRICS), str(decides).rpartition("/")[2], f"{where}: metric")
+    axes = [_axis(text) for text in grid]
+    _list([name for name, _ in axes] or ["none"], "--grid")
     found = Sweep(
         configs=[_beside(path, str(one)) for one in _list(content.get("config"), f"{where}: config")],
-        grid={**_grid(content.get("grid"), where), **dict(_axis(text) for text in grid)},
+        grid={**_grid(content.get("grid"), where), **dict(axes)},
         settings=_tables(content.get("settings"), f"{where}: settings"),
         seeds=_seeds(seeds.split(",") if seeds is not None else content.get("seeds") or [], where),
         metric=decides,
@@ -113,6 +116,12 @@ def read_sweep(
     )
     if not found.grid and not found.settings and len(found.seeds) < 2 and len(found.configs) < 2:
         raise InputError("nothing is varied: give --grid, such as --grid learning_rate=1e-4,1e-3, or --seeds 1,2,3")
+    for name in (*found.grid, *(one for together in found.settings.values() for one in together)):
+        if name.replace("-", "_") in _OF_THE_SWEEP:
+            raise InputError(f"{where}: {name} can't be varied: {_OF_THE_SWEEP[name.replace('-', '_')]}")
+    both = [name for name in found.grid if name in {str(given).replace("-", "_") for given in fields or {}}]
+    if both:
+        raise InputError(f"{list_some(both)} is varied and has one value as well: leave one of them out")
     return found
 
 
@@ -131,7 +140,7 @@ def find_sweep(name: str) -> Path | None:
         raise InputError(f"{error}; sweeps: {', '.join(sweep_names())}") from None
     if not path.is_file():
         raise InputError(f"{name}: there is no such file")
-    return path if "config" in _read(path) else None
+    return path if {"config", "grid", "settings", "seeds"} & _read(path).keys() else None
 
 
 def _beside(path: Path | None, config: str) -> str:

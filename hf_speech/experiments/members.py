@@ -17,12 +17,12 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from ..errors import EXIT_STOPPED, InputError, list_some
+from ..errors import EXIT_STOPPED, InputError, list_some, one_line
 from ..fields import read_yaml
 from ..files import replacing
 from ..results import FILE_NAME, Results
 from ..training.arguments import laid_over, make_config
-from ..training.checkpoints import FREE, differences
+from ..training.checkpoints import FREE, differences, is_full
 from ..training.config import RunConfig
 from ..training.folder import alone
 from ..training.recipes import CONFIG_NAME
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 DEFINITION, JOBS = "experiment.yaml", "jobs"
 _FREE = FREE - {"dataset", "data_dir"}  # what is finished is not looked at again: the data has to be the same
 _MEND = "give what it was, or another --output-dir"
+_ROWS = "rows"  # the key of a definition under which fingerprints of data stand
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,21 @@ class Ended:
         """How it stands, in one word."""
         return {0: "finished", None: "not run", EXIT_STOPPED: "stopped"}.get(self.status, "dead")
 
+    @property
+    def in_a_line(self) -> str:
+        """Why it is not finished; else its first number and how long it took."""
+        if self.results is None:
+            return self.reason or self.told
+        number, *_ = [*measured(self.results), None]
+        value = f", {number['name']} {number['value']:.3f}" if number and number["value"] is not None else ""
+        return f"finished{value}, {self.results.run['wall_seconds']:.0f} s"
+
+
+def measured(results: Results) -> list[dict[str, Any]]:
+    """The numbers of a run on its test rows; where it has none, on the validation rows."""
+    split = "test" if any(number["split"] == "test" for number in results.metrics) else "validation"
+    return [number for number in results.metrics if number["split"] == split]
+
 
 def member_config(config: RunConfig, changes: Mapping[str, Any], where: str) -> RunConfig:
     """The fields of a member: those of the experiment, with some in the place of others.
@@ -98,10 +114,11 @@ def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[Non
 
     Args:
         root: the folder, made if need be.
-        definition: what the experiment is, `kind` and `fields` among it.
+        definition: what the experiment is: `kind`, `fields`, `rows` (a part of the data -> its fingerprint), and under
+            `fixed` the names of further keys that may not change.
 
     Raises:
-        InputError: it can't be made, another experiment is or was written there, or a model.
+        InputError: it can't be made, another experiment was begun there, or a model, or its disk is full.
     """
     if (root / CONFIG_NAME).exists() or (root / FILE_NAME).exists() and not (root / DEFINITION).exists():
         raise InputError(f"{root}: holds a model; give another --output-dir")
@@ -112,18 +129,24 @@ def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[Non
     with alone(root):
         path = root / DEFINITION
         plain = json.loads(json.dumps(definition, default=str))
-        if path.exists():
-            _check_same(path, plain)
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        yield
+        if path.exists() and any(root.glob(f"*/{CONFIG_NAME}")):
+            plain[_ROWS] = {**_check_same(path, plain), **plain[_ROWS]}
+        try:
+            with replacing(path) as temporary:
+                temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            yield
+        except OSError as error:
+            if not is_full(error, root):
+                raise
+            told = "the disk is full, and its tables could not be written; make room and give the same command again"
+            raise InputError(f"{root}: {told}") from error
 
 
-def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Refuses a folder in which another experiment was begun."""
+def _check_same(path: Path, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Refuses a folder in which a run of another experiment was begun -> the fingerprints there."""
     try:
         there = read_yaml(path.read_text(encoding="utf-8"))
-        fields = there["fields"]
+        fields, rows = there["fields"], there[_ROWS]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{path}: can't be read; give another --output-dir") from error
     if there["kind"] != wanted["kind"]:
@@ -136,8 +159,11 @@ def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
         for name in there.get("fixed", [])
         if there.get(name) != wanted.get(name)
     ]
+    if any(rows[part] != value for part, value in wanted[_ROWS].items() if part in rows):
+        differ.append("the data has other rows or labels now")
     if differ:
         raise InputError(f"{path.parent}: holds another {there['kind']}: {list_some(differ, 5)}; {_MEND}")
+    return dict(rows)
 
 
 def run_members(
@@ -171,7 +197,8 @@ def run_members(
             one = _ended(root, waiting[outcome.job.name], outcome)
             ended[one.member.name] = one
             bar.update()
-            logger.info("%s: %s", one.member.name, one.reason or "finished")
+            count = sum(other.status is not None for other in ended.values())
+            logger.info("%s: %s (%d of %d)", one.member.name, one.in_a_line, count, len(members))
             tell(list(ended.values()))
     return list(ended.values())
 
@@ -181,13 +208,18 @@ def _standing(root: Path, member: Member) -> Ended:
     folder = root / member.name
     if not (folder / FILE_NAME).exists():
         return Ended(member, None)
-    there = read_yaml((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    try:
+        there = read_yaml((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        results = Results.read(folder)
+    except (OSError, yaml.YAMLError, InputError) as error:
+        mend = f"delete the folder {folder}, and it is run again"
+        raise InputError(f"{folder}: what a finished run leaves is damaged ({one_line(error)}); {mend}") from error
     differ = [
         f"{name} is {was} there and {now} here" for name, (was, now) in differences(there, _recipe(member), _FREE)
     ]
     if differ:
         raise InputError(f"{folder}: holds a run with other fields: {list_some(differ, 5)}; {_MEND}")
-    return Ended(member, 0, results=Results.read(folder))
+    return Ended(member, 0, results=results)
 
 
 def _recipe(member: Member) -> dict[str, Any]:

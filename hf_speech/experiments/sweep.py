@@ -3,6 +3,7 @@
 The folder holds, beside those of the runs (members.py):
 
     sweep.csv          a row a run: what was varied, seed, how it stands, its numbers on validation and test rows
+    README.md          a row a point: mean and deviation over the seeds
     best.yaml          the recipe with the values of the best point; `hf-speech train` takes it
     sweep-<name>.png   what decides against each thing that is varied, with the spread over seeds
 
@@ -10,61 +11,31 @@ Of several recipes each has a best.yaml and plots of its own, with its name behi
 """
 
 import dataclasses
+import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from ..errors import InputError, list_some
+from ..errors import InputError, list_some, unknown_name
 from ..files import replacing, write_table
 from ..plots import plot_sweep
-from ..results import Results
-from ..training.arguments import read_config, target_rules
+from ..training.arguments import model_settings, read_config, target_rules
 from ..training.config import RunConfig
 from ..training.hf_arguments import greater_is_better
 from ..training.rows import found, labelled_rows, load_used
 from ..training.run import DEFAULT_SEED
+from ..training.tasks import deciding
 from .frozen import with_cache
 from .grid import SETTING, Sweep
 from .jobs import Launcher
 from .members import Ended, Member, experiment_folder, folder_name, member_config, run_members
+from .points import CONFIG, Point, points_of, points_table, score_of, told, write_sweep_page
 from .tables import TABLE_OF_SWEEP, dead_or_done
 
 logger = logging.getLogger(__name__)
-
-CONFIG = "config"  # the column of the recipe's name, where there are several
-
-
-@dataclass(frozen=True)
-class Point:
-    """What the runs of one point reached.
-
-    Attributes:
-        config: name of its recipe.
-        marks: what was varied -> its value.
-        recipe: its fields.
-        scores: what decides, on validation rows, of each finished seed.
-        missing: seeds that died.
-        metric: what decides; None: no run is finished.
-        greater_is_better: of it.
-    """
-
-    config: str
-    marks: dict[str, Any]
-    recipe: RunConfig
-    scores: list[float]
-    missing: int
-    metric: str | None
-    greater_is_better: bool
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds; NaN where none is finished."""
-        return float(np.mean(self.scores)) if self.scores else float("nan")
 
 
 def sweep(plan: Sweep, root: Path, launcher: Launcher, *, cached: bool = True) -> dict[str, Point]:
@@ -88,18 +59,27 @@ def sweep(plan: Sweep, root: Path, launcher: Launcher, *, cached: bool = True) -
         raise InputError(f"two recipes have the same name: {list_some(plan.configs)}")
     members = [member for name, config in configs.items() for member in _members(plan, name, config, len(configs) > 1)]
     members = [dataclasses.replace(one, config=with_cache(one.config, root, cached)) for one in members]
-    for name, config in configs.items():
-        _require_validation(name, config)
+    metrics, rows = _looked_at(members, plan.metric)
     recipes = {f"{name}: {field}" if len(configs) > 1 else field: value
                for name, config in configs.items() for field, value in config.recipe().items()}  # fmt: skip
-    with experiment_folder(root, {"kind": "sweep", "configs": list(configs), "fixed": ["configs"], "fields": recipes}):
-        ended = run_members(root, members, launcher, lambda now: _write_table(now, root, plan))
+    definition = {"kind": "sweep", "configs": list(configs), "axes": plan.axes, "fixed": ["configs", "axes"]}
+    with experiment_folder(root, {**definition, "rows": rows, "fields": recipes}):
+        ended = run_members(root, members, launcher, lambda now: _write_table(now, root, metrics))
         best: dict[str, Point] = {}
+        pages = []
         for name in configs:
-            points = _points(ended, name, plan)
+            points = points_of(ended, name, metrics[name])
             ending = f"-{folder_name(name)}" if len(configs) > 1 else ""
             best |= _write_best(points, root, ending, plan)
+            pages.append(points_table(points, best.get(name)))
+        write_sweep_page(root, pages)
+        if best and any(one.results is None for one in ended):
+            logger.info("%s", told(best, root))
         dead_or_done(ended, root, TABLE_OF_SWEEP)
+    if not best:
+        raise InputError(
+            f"{root}: {list_some(list(metrics.values()))} is not defined on the validation rows of any run"
+        )
     return best
 
 
@@ -130,47 +110,76 @@ def _members(plan: Sweep, name: str, config: RunConfig, several: bool) -> list[M
     return members
 
 
-def _require_validation(name: str, config: RunConfig) -> None:
-    """Refuses runs that nothing can be chosen by, before any of them is run."""
-    if config.data.streaming:
-        there = config.split.validation not in (None, "none")
-    else:
-        data = found(config.data)
-        rows = labelled_rows(data, config.split, target_rules(config), load_used(data, config.split.only))
-        there = "validation" in rows.splits
-    if not there:
-        raise InputError(f"{name}: a sweep chooses by validation rows, and there are none: give --validation, as 0.1")
-
-
-def score_of(results: Results, metric: str | None) -> tuple[str, float | None, bool]:
-    """What decides between runs: its name, its value on the validation rows, and whether more is better.
+def _looked_at(members: Sequence[Member], metric: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Looks at the rows of all runs before any of them is run, and at what is to decide between them.
 
     Args:
-        results: of a run.
-        metric: which; None: that by which the run has chosen its checkpoint, or, where it keeps its last step, the
-            first that it has on validation rows.
+        members: all runs.
+        metric: that is to decide; None: that by which the runs choose their weights.
+
+    Returns:
+        Recipe -> what decides; part of the data -> its fingerprint.
 
     Raises:
-        InputError: the run has no such number.
+        InputError: no validation rows, a number that they don't give, or several numbers that decide.
     """
-    chosen = results.run.get("selection")
-    if chosen and metric in (None, chosen["metric"]):
-        return chosen["metric"], chosen["value"], bool(chosen["greater_is_better"])
-    there = {number["name"]: number for number in results.metrics if number["split"] == "validation"}
-    name = metric or next(iter(there), None)
-    if name is None or name not in there:
-        raise InputError(f"metric {name!r}: a run has on validation rows {', '.join(there) or 'nothing'}")
-    return name, there[name]["value"], greater_is_better(name)
+    metrics: dict[str, set[str]] = {}
+    fingerprints: dict[str, str] = {}
+    for member in members:
+        config = member.config
+        rules = target_rules(config)
+        part = hashlib.sha256(repr((config.data, config.split, rules)).encode()).hexdigest()[:16]
+        if part not in fingerprints:
+            fingerprints[part] = _validated_rows(member, rules)
+        kinds = {name: rule.kind for name, rule in rules.items()}
+        usual, numbers = deciding(kinds, _ordered(config, rules), config.split.trials is not None)
+        chosen = str(metric or config.training.get("metric_for_best_model", usual)).removeprefix("eval_")
+        if chosen not in numbers:
+            raise unknown_name(chosen, sorted(numbers), "metric")
+        if chosen == "loss" and config.training.get("save_strategy") == "no":
+            raise InputError(f"metric loss: runs without checkpoints (save_strategy no) keep none; take {usual}")
+        metrics.setdefault(member.marks[CONFIG], set()).add(chosen)
+    for name, several in metrics.items():
+        if len(several) > 1:
+            raise InputError(f"{name}: its points choose by {' and '.join(sorted(several))}; give one: --metric")
+    return {name: several.pop() for name, several in metrics.items()}, fingerprints
 
 
-def _write_table(ended: Sequence[Ended], root: Path, plan: Sweep) -> None:
+def _ordered(config: RunConfig, rules: Mapping[str, Any]) -> list[str]:
+    """The tasks of a run whose classes have an order."""
+    settings = model_settings(config)
+    tables = settings.get("tasks") or {config.data.target: settings}
+    return [
+        name
+        for name, table in tables.items()
+        if table.get("ordered") or rules[name].bins or table.get("head", settings.get("head")) == "ordinal"
+    ]
+
+
+def _validated_rows(member: Member, rules: Mapping[str, Any]) -> str:
+    """The fingerprint of the rows of a run; refused, if nothing can be chosen by them."""
+    config = member.config
+    if config.data.streaming:
+        there, told = config.split.validation not in (None, "none"), "streamed"
+    else:
+        data = found(config.data)
+        rows = labelled_rows(data, config.split, rules, load_used(data, config.split.only))
+        there, told = "validation" in rows.splits, rows.fingerprint(sorted(rows.splits))
+    if not there:
+        what = "a sweep chooses by validation rows, and there are none: give --validation, as 0.1"
+        raise InputError(f"{member.name}: {what}")
+    return told
+
+
+def _write_table(ended: Sequence[Ended], root: Path, metrics: Mapping[str, str]) -> None:
     names = list(dict.fromkeys(
         f"{number['split']}/{number['name']}" for one in ended if one.results for number in one.results.metrics
     ))  # fmt: skip
     rows = []
     for one in ended:
         numbers = {f"{n['split']}/{n['name']}": n["value"] for n in one.results.metrics} if one.results else {}
-        metric, value, _ = score_of(one.results, plan.metric) if one.results else ("", "", True)
+        metric = metrics[one.member.marks[CONFIG]]
+        value = score_of(one.results, metric) if one.results else None
         rows.append(
             {
                 "run": one.member.name,
@@ -179,28 +188,10 @@ def _write_table(ended: Sequence[Ended], root: Path, plan: Sweep) -> None:
                 "metric": metric,
                 "value": "" if value is None else value,
                 **{name: "" if numbers.get(name) is None else numbers[name] for name in names},
-                "reason": one.reason,
+                "reason": one.reason if one.results is None or value is not None else f"{metric} is not defined",
             }
         )
     write_table(rows, root / TABLE_OF_SWEEP)
-
-
-def _points(ended: Sequence[Ended], config: str, plan: Sweep) -> list[Point]:
-    """What each point of one recipe reached."""
-    groups: dict[str, list[Ended]] = {}
-    for one in ended:
-        marks = {name: value for name, value in one.member.marks.items() if name not in (CONFIG, "seed")}
-        if one.member.marks[CONFIG] == config:
-            groups.setdefault(repr(marks), []).append(one)
-    points = []
-    for group in groups.values():
-        first = group[0].member
-        marks = {name: value for name, value in first.marks.items() if name not in (CONFIG, "seed")}
-        found = [score_of(one.results, plan.metric) for one in group if one.results is not None]
-        whole = [value for _, value, _ in found if value is not None]
-        metric, _, greater = found[0] if found else (None, None, True)
-        points.append(Point(config, marks, first.config, whole, len(group) - len(whole), metric, greater))
-    return points
 
 
 def _write_best(points: Sequence[Point], root: Path, ending: str, plan: Sweep) -> dict[str, Point]:
@@ -208,8 +199,8 @@ def _write_best(points: Sequence[Point], root: Path, ending: str, plan: Sweep) -
     able = [point for point in points if point.scores and not point.missing] or [p for p in points if p.scores]
     if not able:
         return {}
-    metric = str(able[0].metric)
-    best = (max if able[0].greater_is_better else min)(able, key=lambda point: point.mean)
+    metric = able[0].metric
+    best = (max if greater_is_better(metric) else min)(able, key=lambda point: point.mean)
     seeds = f"{len(best.scores)} seed{'' if len(best.scores) == 1 else 's'}"
     head = f"# The best of {len(points)} points by {metric} on validation rows: {best.mean:.4g}, mean over {seeds}.\n"
     fields = {name: value for name, value in best.recipe.recipe().items() if name != "seed"}
@@ -228,14 +219,3 @@ def _write_best(points: Sequence[Point], root: Path, ending: str, plan: Sweep) -
 def _drawn(value: Any) -> Any:
     """A value as it is drawn: a number, else in words."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def told(best: dict[str, Point], root: Path) -> str:
-    """A few lines for the terminal."""
-    names = [f"best-{folder_name(name)}.yaml" for name in best] if len(best) > 1 else ["best.yaml"]
-    lines = [f"{root}: {', '.join([TABLE_OF_SWEEP, *names])}"]
-    for name, point in best.items():
-        words = ", ".join(f"{axis} {value}" for axis, value in point.marks.items()) or "its own values"
-        spread = f" ± {np.std(point.scores):.3f} over {len(point.scores)} seeds" if len(point.scores) > 1 else ""
-        lines.append(f"  {name}: {words}: {point.mean:.3f}{spread} on validation rows")
-    return "\n".join(lines)

@@ -56,9 +56,9 @@ def render_card(results: Facts, files: Collection[str] = frozenset()) -> str:
         *_pictures(results, files),
         how_to_load(results),
         _trained_on(results),
-        _recipe(results),
+        recipe_section(results),
         _limits(results),
-        _provenance(results),
+        provenance_section(results),
     ]
     return f"---\n{_metadata(results)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -256,7 +256,8 @@ def _label_counts(splits: Facts, task: Facts) -> str:
     return f"{title}:\n\n{markdown_table(('Label', *splits), rows)}"
 
 
-def _recipe(results: Facts) -> str:
+def recipe_section(results: Facts) -> str:
+    """How it was trained, as a section of a page."""
     run = results["run"]
     facts = {**recipe_of_model(results["model"]), **run["recipe"], "steps": run["steps"], "epochs": run["epochs"]}
     rows = [
@@ -271,7 +272,8 @@ def _limits(results: Facts) -> str:
     return "## Limits and intended use\n\n" + "\n".join(f"- {line}" for line in caveats(results))
 
 
-def _provenance(results: Facts) -> str:
+def provenance_section(results: Facts) -> str:
+    """Seed, versions and device, as a section of a page."""
     run = results["run"]
     rows = [
         ("seed", _known(run["seed"])),

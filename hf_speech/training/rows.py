@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,18 @@ class RunRows:
                 found.append(column)
         return found
 
-    def fingerprint(self) -> str:
-        """Sixteen digits that two runs share if they had the same rows to learn from and to validate on, in order.
+    def fingerprint(self, splits: Sequence[str] = ("train", "validation")) -> str:
+        """Sixteen digits that two runs share if they had the same rows, in order; by default, to learn and choose by.
 
-        The rows are looked at by their names, lengths and labels; what else is in a file is not read for it.
+        The rows are looked at by their names, labels and, where they are known already, lengths; what else is in a file
+        is not read for it.
         """
         digest = hashlib.sha256(json.dumps(self.targets).encode())
-        for split in ("train", "validation"):
+        for split in splits:
             rows = self.splits.get(split)
             if isinstance(rows, Dataset):
-                for values in (item_ids(rows, self.root), list(rows["length"]), list(rows["labels"])):
+                lengths = [list(rows["length"])] if "length" in rows.column_names else []
+                for values in (item_ids(rows, self.root), *lengths, list(rows["labels"])):
                     digest.update(json.dumps(values).encode())
         return digest.hexdigest()[:16]
 

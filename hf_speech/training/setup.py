@@ -19,9 +19,9 @@ from .hf_arguments import training_arguments
 from .learning import learning_of
 from .rows import RunRows, found, read_rows
 from .stopping import EarlyStopping
-from .tasks import PRIMARY_METRIC, metric_name, metrics_of
+from .tasks import deciding
 from .trainer import SpeechTrainer
-from .trials import NUMBERS, ValidationTrials, validation_trials
+from .trials import ValidationTrials, validation_trials
 
 
 def read_and_build(config: RunConfig) -> tuple[RunRows, Any, Any]:
@@ -49,12 +49,13 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
     if rows.streams and config.training.get("max_steps", -1) < 1:
         raise InputError("streamed training rows have no end: give --max-steps")
     learning, trials, first = learning_of(config), _trials(config, rows), model.tasks[0]
-    numbers = {"loss", *(metric_name(model.tasks, task, name) for task in model.tasks for name in metrics_of(task))}
+    kinds = {task.name: task.problem_type for task in model.tasks}
+    metric, numbers = deciding(kinds, [task.name for task in model.tasks if task.is_ordered], trials is not None)
     arguments = training_arguments(
         config,
         validates="validation" in rows.splits,
-        metric=metric_name(model.tasks, first, PRIMARY_METRIC[first.problem_type]) if trials is None else "eer",
-        numbers=numbers if trials is None else numbers | set(NUMBERS),
+        metric=metric,
+        numbers=numbers,
         uneven=learning.freezing.changes or model.config.layerdrop > 0,
     )
     if arguments.eval_strategy != "no" and trials is None:

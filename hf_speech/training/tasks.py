@@ -1,6 +1,6 @@
 """The numbers of a task, by its kind: which there are, without intervals while training, with them in an evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..metrics import (
     regression_numbers,
 )
 from ..models.tasks import Task
+from .trials import NUMBERS
 
 # What decides which checkpoint is best, where nobody says.
 PRIMARY_METRIC = {
@@ -28,11 +29,34 @@ PRIMARY_METRIC = {
 
 def metrics_of(task: Task) -> dict[str, Any]:
     """The metrics of a task: name -> function."""
-    if task.problem_type == "regression":
+    return _metrics(task.problem_type, task.is_ordered)
+
+
+def _metrics(kind: str, ordered: bool) -> dict[str, Any]:
+    if kind == "regression":
         return dict(regression.METRICS)
-    if task.problem_type == "multi_label_classification":
+    if kind == "multi_label_classification":
         return dict(multilabel.METRICS)
-    return {**classification.METRICS, **(ordinal.METRICS if task.is_ordered else {})}
+    return {**classification.METRICS, **(ordinal.METRICS if ordered else {})}
+
+
+def deciding(kinds: Mapping[str, str], ordered: Collection[str], trials: bool) -> tuple[str, set[str]]:
+    """What decides which weights are best where nobody says, and all numbers that a validation may give.
+
+    Args:
+        kinds: task -> problem type; the first task decides.
+        ordered: tasks whose classes have an order.
+        trials: whether there is a list of trials among the validation rows.
+
+    >>> deciding({"age": "regression", "emotion": "single_label_classification"}, (), trials=False)[0]
+    'age/mae'
+    """
+    several = len(kinds) > 1
+    numbers = {"loss"} | {
+        named(task, name, several) for task, kind in kinds.items() for name in _metrics(kind, task in ordered)
+    }
+    first, kind = next(iter(kinds.items()))
+    return ("eer", numbers | set(NUMBERS)) if trials else (named(first, PRIMARY_METRIC[kind], several), numbers)
 
 
 def point_numbers(task: Task, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -68,5 +92,10 @@ def interval_numbers(
 
 
 def metric_name(tasks: Sequence[Task], task: Task, name: str) -> str:
+    """What a number is called, see `named`."""
+    return named(task.name, name, len(tasks) > 1)
+
+
+def named(task: str, name: str, several: bool) -> str:
     """What a number is called: `<task>/<name>` where there are several tasks."""
-    return f"{task.name}/{name}" if len(tasks) > 1 else name
+    return f"{task}/{name}" if several else name

@@ -3,6 +3,8 @@
 import csv
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_speech.files import write_table
 from hf_speech.results import Results
 from hf_speech.testing import write_fake_corpus
 
@@ -63,8 +66,15 @@ def test_the_table_is_what_the_runs_measured(finished: Path) -> None:
 
 def test_the_page_shows_fold_by_fold(finished: Path) -> None:
     page = (finished / "README.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("| fold")]
-    assert [line.split(" | ")[0] for line in lines] == ["| fold1", "| fold2", "| fold3", "| fold std"]
+    table, rest = page.split("\n\n", 3)[2:]
+    names = [line.split(" | ")[0] for line in table.splitlines()[2:]]
+    assert names == ["| fold1", "| fold2", "| fold3", "| **mean**", "| 95 % interval", "| fold std", "| run std"]
+    assert "they cover neither the variation between speakers nor another seed" in page
+    held_out = [line for line in rest.splitlines() if line.startswith("| fold")]
+    assert len(held_out) == 3 and all(line.count("speaker0") == 2 for line in held_out)
+    counts = np.array(Results.read(finished).confusion["counts"])  # type: ignore[index]
+    recall = (np.diag(counts) / counts.sum(1)).mean()
+    assert f"taken together: UAR (unweighted average recall, UA) {recall:.3f}" in page and "UAR is 0.500." in page
     assert "the last step's: there are no validation rows" in page
     card = (finished / "fold1-run1" / "README.md").read_text()
     assert "| checkpoint | the last step's |" in card
@@ -76,6 +86,50 @@ def test_the_same_command_trains_nothing_again(finished: Path, corpus: Path) -> 
     words = ["--folds", "speaker_id/3", "--runs", 2, "--output-dir", finished]
     assert command("crossval", finished.parent / "run.yaml", *words) == 0
     assert before == {path: path.stat().st_mtime_ns for path in finished.glob("fold*/model.safetensors")}
+
+
+def test_other_labels_are_never_mixed_into_one_table(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(corpus.parent, tmp_path / "own")) / corpus.name
+    words = ["crossval", config_of(tmp_path, own), "--folds", "speaker_id/2", "--output-dir", tmp_path / "table"]
+    assert command(*words) == 0
+    before = (tmp_path / "table/results.json").read_text()
+    text = own.read_text()
+    swapped = {"low": "high", "high": "low"}
+    own.write_text(re.sub(r"\b(low|high)\b", lambda match: swapped[match[0]], text))
+    assert "the data has other rows or labels now" in refusal(capsys, *words, "--runs", 2)
+    own.write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    assert "the data has other rows or labels now" in refusal(capsys, *words)
+    own.write_text(text)
+    assert command(*words) == 0 and (tmp_path / "table/results.json").read_text() == before
+    (tmp_path / "table/fold1-run1/train.yaml").unlink()
+    mend = f"delete the folder {tmp_path / 'table/fold1-run1'}, and it is run again"
+    assert mend in refusal(capsys, *words)
+
+
+def test_an_experiment_that_never_began_holds_no_folder(corpus: Path, tmp_path: Path) -> None:
+    """A file stands in the place of the only folders; the experiment that is given then is another one."""
+    place = tmp_path / "t"
+    place.mkdir()
+    for name in ("fold1-run1", "fold2-run1"):
+        (place / name).write_text("")
+    words = ["crossval", config_of(tmp_path, corpus), "--output-dir", place]
+    assert command(*words, "--folds", "speaker_id/2") == 2
+    assert (place / "experiment.yaml").exists()
+    assert command(*words, "--folds", "speaker_id/3", "--learning-rate", "0.1") == 2  # fold3 is run
+    assert rows_of(place / "table.csv")[2]["state"] == "finished"
+
+
+def test_a_task_that_a_fold_can_not_test_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, "mood": "" if row["speaker_id"] == "speaker02" else row["label"]} for row in rows_of(corpus)]
+    rows = [{**row, "path": str(corpus.parent / row["path"])} for row in rows]
+    write_table(rows, tmp_path / "moods.csv")
+    config = config_of(tmp_path, tmp_path / "moods.csv", tasks={"label": {}, "mood": {}})
+    said = refusal(capsys, "crossval", config, "--folds", "speaker_id", "--output-dir", tmp_path / "t")
+    assert "fold speaker02: no test row has a mood; leave that task out, or the rows" in said
 
 
 def test_another_experiment_in_the_folder_is_refused(

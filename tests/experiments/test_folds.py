@@ -106,7 +106,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more than there are": ({"folds": "speaker_id/9"}, "speaker_id has 6 values, too few for 9 folds"),
     "one fold": ({"folds": "speaker_id/1"}, "write a column and a number of folds from 2 on"),
     "no file": ({"folds": "nowhere.json"}, "there is no file nowhere.json"),
-    "a class that is one fold": ({"folds": "label"}, "fold high:"),
+    "what is predicted": ({"folds": "label"}, "--folds label: is what is predicted: a fold would lack a class"),
+    "several columns": ({"folds": "label,speaker_id"}, "is several columns; give one"),
+    "a class that is one fold": (
+        {"folds": "recording_id", "target": "speaker_id", "group_by": "none"},
+        "fold m0: ",
+    ),
     "labels that training lacks": (
         {"folds": "speaker_id", "labels": ["low", "high", "mid"]},
         "no training row has label mid",

@@ -44,7 +44,10 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "no values": (["layer"], {}, "--grid layer: write a field and its values"),
     "twice": (["layer=1,2,1"], {}, "--grid layer: 1 is there twice"),
     "seeds in words": (["layer=1,2"], {"seeds": "one"}, "seeds are one; give whole numbers"),
-    "no such metric": (["layer=1,2"], {"metric": "err"}, "flags: metric"),
+    "a field twice": (["layer=1", "pooling=mean", "layer=2"], {}, "--grid: layer is there twice"),
+    "seed": (["seed=1,2"], {}, "seed can't be varied: give --seeds 1,2,3"),
+    "folders": (["output_dir=a,b"], {}, "output_dir can't be varied: each run has a folder of its own"),
+    "varied, and not": (["layer=1,2"], {"fields": {"layer": 3}}, "layer is varied and has one value as well"),
     "not YAML": (["layer=[1"], {}, "can't be read as values"),
 }
 
@@ -61,6 +64,13 @@ def test_a_key_that_no_sweep_has_is_named(tmp_path: Path, run: str) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump({"config": "run.yaml", "gird": {"layer": [1, 2]}}))
     with pytest.raises(InputError, match=r"sweep\.yaml: unknown key of a sweep file 'gird' \(did you mean 'grid'\?\)"):
+        read_sweep(str(path))
+
+
+def test_a_file_without_a_recipe_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"grid": {"layer": [1, 2]}}))
+    with pytest.raises(InputError, match=r"sweep\.yaml: has no config, the recipe or file of the runs"):
         read_sweep(str(path))
 
 

@@ -57,6 +57,15 @@ def test_the_best_is_that_of_the_validation_rows(swept: Path, tmp_path: Path) ->
     assert (swept / "sweep-learning_rate.png").stat().st_size > 5_000
 
 
+def test_the_page_has_every_point(swept: Path) -> None:
+    rows, page = rows_of(swept / "sweep.csv"), (swept / "README.md").read_text()
+    means = [np.mean([float(row["value"]) for row in rows[i : i + 2]]) for i in (0, 2)]
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if "of 2" in line]
+    assert [cells[1].strip("*") for cells in lines] == ["2 of 2", "2 of 2", "0 of 2"]
+    assert [cells[2].strip("*").split(" ±")[0] for cells in lines] == [*(f"{mean:.3f}" for mean in means), "none"]
+    assert [cells[0].startswith("**") for cells in lines] == [means[0] < means[1], means[1] < means[0], False]
+
+
 def test_a_larger_grid_runs_only_what_is_new(swept: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in swept.glob("*/model.safetensors")}
     words = ["--grid", "learning_rate=1e-5,3e-3,1e-4", "--seeds", "1,2", "--output-dir", swept]
@@ -73,6 +82,18 @@ def test_sweeps_that_cannot_be_are_refused_by_name(
     assert "unknown field 'learning_rates' (did you mean 'learning_rate'?" in said
     said = refusal(capsys, "sweep", config, "--grid", "layer=1,9", *place, "--validation", "none")
     assert "a sweep chooses by validation rows, and there are none: give --validation" in said
+    said = refusal(capsys, "sweep", config, "--grid", "validation=speaker_id=speaker04,none", *place)
+    assert "a sweep chooses by validation rows, and there are none: give --validation" in said
+    said = refusal(capsys, "sweep", config, "--grid", "layer=1,2", "--metric", "eer", *place)
+    assert "unknown metric 'eer'; valid: accuracy, loss, macro_f1, uar" in said
+    said = refusal(capsys, "sweep", config, "--grid", "layer=1,2", "--save-strategy", "no", *place)
+    assert "metric loss: runs without checkpoints (save_strategy no) keep none; take uar" in said
+    several = {"uar": {"metric_for_best_model": "uar"}, "loss": {"metric_for_best_model": "loss"}}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({"config": str(config), "settings": several}))
+    said = refusal(capsys, "sweep", tmp_path / "two.yaml", *place)
+    assert "metric_for_best_model can't be varied: the same number decides between all: give --metric" in said
+    said = refusal(capsys, "sweep", config, "--grid", "layer=1,2", "--output-dir", swept)
+    assert "axes is ['learning_rate'] there and ['layer'] here" in said
     said = refusal(capsys, "sweep", config, "--grid", "layer=1,2", "--output-dir", swept, "--crop-seconds", "0.4")
     assert f"{swept}: holds another sweep: run: crop_seconds is 0.5 there and 0.4 here" in said.replace(
         "sweep: crop", "sweep: run: crop"
