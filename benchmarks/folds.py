@@ -123,7 +123,9 @@ def write_down(content: dict[str, Any]) -> None:
 
 
 def summary(results: Results) -> dict[str, Any]:
-    return {"metrics": results.metrics, "experiment": results.run["experiment"], "seconds": results.run["wall_seconds"]}
+    run = results.run
+    facts = {"seconds": run["wall_seconds"], "commit": run["commit"]}  # of all runs, one after the other
+    return {"metrics": results.metrics, "experiment": run["experiment"], **facts}
 
 
 def main() -> None:
