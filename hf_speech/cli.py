@@ -18,7 +18,7 @@ from .errors import (
     InputError,
     StoppedError,
 )
-from .flags import take_fields, takes_fields
+from .flags import check_fields, take_fields, takes_fields
 from .pipes import until_closed
 
 DESCRIPTION = """\
@@ -285,16 +285,21 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
         print(f"{describe_fields()}\n\n{describe_parts()}")
         return EXIT_OK
     from .training.arguments import read_config
+    from .training.ranks import first_speaks
     from .training.run import leave_process_group, summary, train
 
-    config = read_config(options.config, parse_flags(fields))
+    with first_speaks():
+        given = parse_flags(fields)
+        check_fields("train", given)
+        config = read_config(options.config, given)
     if options.plot_schedule:
         from .training.preview import plot_learning
 
         print(plot_learning(config, Path(config.run.output_dir or ".")))
         return EXIT_OK
     try:
-        results = train(config)
+        with first_speaks():
+            results = train(config)
     finally:
         leave_process_group()
     if results.model:  # other processes of a distributed run have nothing to say
@@ -372,8 +377,12 @@ def _augment(options: argparse.Namespace, fields: list[str]) -> int:
 def _card(options: argparse.Namespace, fields: list[str]) -> int:
     from .hub.card import write_card
     from .hub.recipe_card import is_recipe, write_recipe_card
+    from .training.folder import experiment_in
 
     folder = Path(options.folder)
+    kind = experiment_in(folder)
+    if kind is not None:
+        raise InputError(f"{folder}: holds a {kind}, which writes its page itself; give the folder of a run in it")
     print(write_recipe_card(folder) if is_recipe(folder) else write_card(folder))
     return EXIT_OK
 

@@ -1,9 +1,10 @@
 """Fields of a dataclass from YAML and flags: every value as its annotation wants it, or refused in one line."""
 
+import difflib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import yaml
@@ -54,6 +55,26 @@ def parse_flags(words: Sequence[str]) -> dict[str, Any]:
         else:
             raise InputError(f"unexpected word {word!r}: give fields as --name value")
     return table
+
+
+def unknown_field(
+    name: str, fields: Collection[str], foreign: Collection[str] = (), flags: Collection[str] = ()
+) -> InputError:
+    """The error for a field that does not exist: the nearest name, or all where none is near.
+
+    Args:
+        name: what was given.
+        fields: ours.
+        foreign: those of transformers' TrainingArguments, too many to list.
+        flags: those of the command itself, where it was given as a flag.
+    """
+    own = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
+    near = difflib.get_close_matches(name, [*own, *sorted(fields), *foreign], n=1)
+    if not near:
+        further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
+        return unknown_name(name, fields, "field", further)
+    meant = own.get(near[0], repr(near[0]))
+    return InputError(f"unknown field {name!r} (did you mean {meant}?); `hf-speech train --fields` lists all")
 
 
 def lay(values: dict[str, Any], name: str, value: Any) -> None:

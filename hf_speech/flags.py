@@ -1,5 +1,10 @@
 """Which words of a command line are fields of a run, and which are flags of the command itself."""
 
+from collections.abc import Iterable
+
+from .errors import InputError
+from .fields import unknown_field
+
 # Commands that take the fields of a run as flags -> the flags they have besides.
 _OWN = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
@@ -45,6 +50,25 @@ def take_fields(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             fields += [word, rest.pop(0)] if takes_value else [word]
     return kept, fields
+
+
+def check_fields(command: str, names: Iterable[str]) -> None:
+    """Refuses flags that are neither fields of a run nor the command's own, of which one may be meant.
+
+    Args:
+        command: that was given.
+        names: of the fields that its flags give; `a.b` is a field of the table a.
+
+    Raises:
+        InputError: there is no such field.
+    """
+    from .training.config import GROUPS
+    from .training.hf_arguments import REPLACED, training_fields
+
+    ours = {field for kind in GROUPS.values() for field in kind.__dataclass_fields__}
+    for name in (name.partition(".")[0] for name in names):
+        if name not in ours | REPLACED.keys() | {"base"} and name not in training_fields():
+            raise InputError(f"flags: {unknown_field(name, ours, training_fields(), _own_flags(command))}")
 
 
 def takes_fields(command: str) -> bool:

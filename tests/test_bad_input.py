@@ -195,7 +195,9 @@ def test_evaluations_are_not_replaced_unasked(
         (("--class-weights", "even"), ("unknown class_weights 'even'", "balanced", "a factor a class")),
         (("--class-weights", "[1, 2, 3]"), ("3 values for 2 labels",)),
         (("--class-weights", "[1, two]"), ("class_weights: 'two' is not a number",)),
-        (("--polling", "mean"), ("unknown field 'polling'", "did you mean 'pooling'", "TrainingArguments")),
+        (("--polling", "mean"), ("unknown field 'polling'", "did you mean 'pooling'", "train --fields` lists")),
+        (("--plot-schedul",), ("unknown field 'plot_schedul' (did you mean --plot-schedule?)",)),
+        (("--xyzzy", 1), ("unknown field 'xyzzy'; valid: ", "TrainingArguments")),
         (("--learning-rate", "fast"), ("learning_rate: 'fast' is not a number",)),
         (("--learning-rate", -1), ("learning_rate is -1", "above 0")),
         (("--num-train-epochs", 0), ("num_train_epochs is 0", "above 0")),
@@ -323,6 +325,12 @@ def test_an_output_folder_that_is_none(
     assert "can't be made" in refusal(capsys, "train", config, "--output-dir", tmp_path / "file" / "model")
     line = refusal(capsys, "train", config, "--output-dir", finished)
     assert f"{finished}: holds a finished model" in line and "--overwrite" in line
+    for kind in ("cross-validation", "sweep", "number of runs"):
+        written = "{" if kind == "number of runs" else f"kind: {kind}"
+        (tmp_path / "experiment.yaml").write_text(written, encoding="utf-8")
+        for flags in ((), ("--overwrite",)):
+            line = refusal(capsys, "train", config, "--output-dir", tmp_path, *flags)
+            assert f"{tmp_path}: holds a {kind}" in line and line.endswith("; give another --output-dir")
 
 
 @pytest.mark.parametrize("name", ["predict", "evaluate"])
@@ -345,6 +353,9 @@ def test_other_commands(finished: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"{tmp_path}/none.wav: no such file" in refusal(capsys, "predict", finished, tmp_path / "none.wav")
     assert "no audio files in this folder" in refusal(capsys, "predict", finished, tmp_path)
     assert f"no results.json in {tmp_path}" in refusal(capsys, "card", tmp_path)
+    (tmp_path / "experiment.yaml").write_text("kind: sweep", encoding="utf-8")
+    assert f"{tmp_path}: holds a sweep, which writes its page itself" in refusal(capsys, "card", tmp_path)
+    assert not (tmp_path / "README.md").exists()
     line = refusal(capsys, "quickstart", "--data-dir", tmp_path, "--output-dir", tmp_path / "model")
     assert f"{tmp_path}: has neither class folders nor is it a csv" in line
     assert not (tmp_path / "model").exists()

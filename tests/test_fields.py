@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from hf_speech.errors import InputError
-from hf_speech.fields import fit, kinds, parse_flags, read_yaml
+from hf_speech.fields import fit, kinds, parse_flags, read_yaml, unknown_field
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,21 @@ def test_words_that_are_no_flags_are_refused(words: list[str], said: str) -> Non
     with pytest.raises(InputError) as caught:
         parse_flags(words)
     assert str(caught.value).startswith(said)
+
+
+def test_a_field_that_does_not_exist() -> None:
+    """The nearest name where one is near, be it a flag of the command; else all of ours."""
+    fields, foreign, flags = {"pooling", "runes", "layer"}, ["max_steps"], {"--folds", "--output-dir"}
+    for name, meant in {
+        "polling": "'pooling'",
+        "max_step": "'max_steps'",
+        "fold": "--folds",
+        "output_di": "--output-dir",
+    }.items():
+        said = f"unknown field {name!r} (did you mean {meant}?); `hf-speech train --fields` lists all"
+        assert str(unknown_field(name, fields, foreign, flags)) == said
+    further = "layer, pooling, runes, and the fields of transformers' TrainingArguments"
+    assert str(unknown_field("xyz", fields, foreign, flags)) == f"unknown field 'xyz'; valid: {further}"
 
 
 @pytest.mark.parametrize("text", ["1e-8", "-1E-8", "1.e-8", "+.1e+3", "1e5", "0.00001", "5.0e-6"])

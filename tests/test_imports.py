@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_registration": set(),
     "errors": {"models.registry"},
     "fields": {"errors"},
-    "flags": {"experiments", "training"},
+    "flags": {"errors", "experiments", "fields", "training"},
     "files": set(),
     "pipes": {"errors"},
     "shipped": {"errors"},

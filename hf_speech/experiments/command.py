@@ -1,22 +1,30 @@
 """`hf-speech crossval` and `hf-speech sweep`: their words on the command line, and what they print."""
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import EXIT_OK, InputError
 from ..fields import fit, kinds
+from ..flags import check_fields
 from .options import SlurmOptions
 
 CROSSVAL = "hf-speech crossval train.yaml --folds speaker_id --runs 3 --output-dir runs/folds --parallel 2\n"
-CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --folds session_id --runs 5 --output-dir runs/iemocap\n"
-CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --folds label_1.json,label_2.json --output-dir runs/labels\n"
-CROSSVAL += "hf-speech crossval wav2vec2-aishell4-meeting --within recording_id --output-dir runs/meetings"
-SWEEP = "hf-speech sweep train.yaml --grid learning_rate=1e-5,1e-4,1e-3 --seeds 1,2,3 --output-dir runs/rates\n"
-SWEEP += "hf-speech sweep train.yaml --grid layer=3,6,9 --grid pooling=mean,attentive --output-dir runs/layers\n"
+CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --dataset iemocap --folds session_id --runs 5 "
+CROSSVAL += "--output-dir runs/iemocap\n"
+CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --folds label_1.json,label_2.json --audio-root wav "
+CROSSVAL += "--output-dir runs/labels\n"
+CROSSVAL += "hf-speech crossval wav2vec2-aishell4-meeting --dataset-config all --within recording_id "
+CROSSVAL += "--output-dir runs/meetings"
+SWEEP = "hf-speech sweep train.yaml --validation 0.1 --grid learning_rate=1e-5,1e-4,1e-3 --seeds 1,2,3 "
+SWEEP += "--output-dir runs/rates\n"
+SWEEP += "hf-speech sweep train.yaml --validation 0.1 --grid layer=3,6,9 --grid pooling=mean,attentive "
+SWEEP += "--output-dir runs/layers\n"
 SWEEP += "hf-speech sweep few-samples-rates --launcher slurm --partition gpu --gpus 1 --output-dir runs/rates"
 
 
@@ -46,22 +54,24 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=("local", "slurm"), default="local", help="here, or on a cluster")
     parser.add_argument("--parallel", type=int, help="runs at a time (1 here; on a cluster as many as it lets)")
     group = parser.add_argument_group("on a cluster")
+    hints = typing.get_type_hints(SlurmOptions)
     for item in dataclasses.fields(SlurmOptions):
-        group.add_argument(f"--{item.name.replace('_', '-')}", help=item.metadata["help"])
+        how = "append" if typing.get_origin(hints[item.name]) is list else "store"
+        group.add_argument(f"--{item.name.replace('_', '-')}", action=how, help=item.metadata["help"])
 
 
 def own_flags(name: str) -> set[str]:
-    """The flags of a command that are no fields of a run."""
-    shared = {"--output-dir", "--no-frozen-cache", "--launcher", "--parallel"}
-    shared |= {f"--{item.name.replace('_', '-')}" for item in dataclasses.fields(SlurmOptions)}
-    return shared | ({"--folds", "--within", "--runs"} if name == "crossval" else {"--grid", "--seeds", "--metric"})
+    """The flags of a command that are no fields of a run: those that its parser has."""
+    parser = argparse.ArgumentParser(add_help=False)
+    (add_flags_of_crossval if name == "crossval" else add_flags_of_sweep)(parser)
+    return {flag for action in parser._actions for flag in action.option_strings}
 
 
 def launcher_of(options: argparse.Namespace, root: Path) -> Any:
     """The launcher that the flags name.
 
     Raises:
-        InputError: flags of a cluster without one, or values that can't be.
+        InputError: flags of a cluster without one, values that can't be, or no Slurm.
     """
     given = {item.name: getattr(options, item.name) for item in dataclasses.fields(SlurmOptions)}
     given = {name: value for name, value in given.items() if value is not None}
@@ -76,7 +86,7 @@ def launcher_of(options: argparse.Namespace, root: Path) -> Any:
     return SlurmLauncher(root / "slurm", options.parallel, SlurmOptions(**_fitted(given)))
 
 
-def _fitted(given: Mapping[str, str]) -> dict[str, Any]:
+def _fitted(given: Mapping[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(SlurmOptions)
     fitted = {}
     for name, value in given.items():
@@ -94,10 +104,12 @@ def run_crossval(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:
     from .frozen import with_cache
     from .tables import told
 
-    root = _root(options)
-    launcher = launcher_of(options, root)
-    config = with_cache(read_config(options.config, fields), root, not options.no_frozen_cache)
-    results = crossval(config, root, launcher, folds=options.folds, within=options.within, runs=options.runs)
+    with _experiment():
+        check_fields("crossval", fields)
+        root = _root(options)
+        launcher = launcher_of(options, root)
+        config = with_cache(read_config(options.config, fields), root, not options.no_frozen_cache)
+        results = crossval(config, root, launcher, folds=options.folds, within=options.within, runs=options.runs)
     print(told(results, root))
     return EXIT_OK
 
@@ -107,11 +119,35 @@ def run_sweep(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:
     from .grid import read_sweep
     from .sweep import sweep, told
 
-    root = _root(options)
-    launcher = launcher_of(options, root)
-    plan = read_sweep(options.config, options.grid, options.seeds, options.metric, fields)
-    print(told(sweep(plan, root, launcher, cached=not options.no_frozen_cache), root))
+    with _experiment():
+        check_fields("sweep", fields)
+        root = _root(options)
+        launcher = launcher_of(options, root)
+        plan = read_sweep(options.config, options.grid, options.seeds, options.metric, fields)
+        best = sweep(plan, root, launcher, cached=not options.no_frozen_cache)
+    print(told(best, root))
     return EXIT_OK
+
+
+@contextlib.contextmanager
+def _experiment() -> Iterator[None]:
+    """Within, an experiment is run: by one process, and a Ctrl-C says how it goes on.
+
+    Raises:
+        InputError: this is one of several processes, each of which would start the same runs in the same folder.
+    """
+    if {"RANK", "LOCAL_RANK"} & os.environ.keys():
+        from ..training.ranks import first_speaks
+
+        with first_speaks():
+            raise InputError(
+                "an experiment starts the processes of its runs by itself: start it without torchrun and accelerate "
+                "launch; --launcher slurm has --processes, of one run"
+            )
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or "by Ctrl-C; the same command goes on from there") from None
 
 
 def _root(options: argparse.Namespace) -> Path:

@@ -29,6 +29,9 @@ def with_cache(config: RunConfig, root: Path, wanted: bool = True) -> RunConfig:
     try:
         check_frozen(cached)
     except InputError as error:
-        logger.info("the encoder is frozen, and still run every time: %s", str(error).removeprefix("frozen_cache: "))
+        why = str(error).removeprefix("frozen_cache: ")
+        for mend in (", or leave frozen_cache out", "; leave frozen_cache out"):  # nobody has given it
+            why = why.removesuffix(mend)
+        logger.info("the encoder is frozen, and still run every time: %s", why)
         return config
     return cached

@@ -69,19 +69,19 @@ class LocalLauncher:
             How each ended, in the order in which they end.
 
         Raises:
-            StoppedError: SIGTERM came; the message says how many runs have saved.
+            StoppedError: SIGTERM came; the message says what became of the runs at work.
             KeyboardInterrupt: the same, by Ctrl-C.
         """
         check_names(jobs)
         waiting, running = list(reversed(jobs)), list[_Place]()
         places = [_Place(self._environment(index)) for index in range(min(self.parallel, len(jobs)))]
         with _Signals() as signals:
-            saved = 0
+            told = "no run at work"
             try:
                 while (waiting or running) and not signals.heard:
                     for place in places:
                         if waiting and place not in running:
-                            place.start(waiting.pop())
+                            place.start(waiting.pop(), f"run {len(jobs) - len(waiting)} of {len(jobs)}")
                             running.append(place)
                     connection.wait([place.process.sentinel for place in running], _LOOK)
                     for place in [place for place in running if not (signals.heard or place.process.is_alive())]:
@@ -89,8 +89,8 @@ class LocalLauncher:
                         yield place.outcome()
             finally:
                 if running:
-                    saved = _end(running, signals)
-                signals.raise_heard(f"{saved} of {len(running)} runs at work have saved")
+                    told = _end(running, signals)
+                signals.raise_heard(told)
 
     def _environment(self, index: int) -> dict[str, str]:
         """Variables of the runs in a place."""
@@ -110,7 +110,7 @@ class _Place:
     job: Job = field(init=False)
     begin: int = 0
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, number: str) -> None:
         context = multiprocessing.get_context("forkserver")
         _start_server(self.environment["OMP_NUM_THREADS"])
         self.job, self.begin = job, size_of(job.log)
@@ -119,7 +119,7 @@ class _Place:
         # No daemon: a run may have workers of its own, for its data.
         self.process = context.Process(target=train_alone, args=arguments, name=job.name, daemon=False)
         self.process.start()
-        logger.info("%s: started, process %d", job.name, self.process.pid)
+        logger.info("%s: started, %s, process %d", job.name, number, self.process.pid)
 
     def outcome(self) -> Outcome:
         self.process.join()
@@ -169,18 +169,18 @@ class _Signals:
 
     def raise_heard(self, message: str) -> None:
         if self.heard and self.heard[0] == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"by Ctrl-C: {message}; the same command goes on from there")
         if self.heard:
             raise StoppedError(message)
 
 
-def _end(running: Sequence[_Place], signals: _Signals) -> int:
+def _end(running: Sequence[_Place], signals: _Signals) -> str:
     """Tells runs to save and end, waits, then kills what is left; at once where a second signal comes.
 
     Returns:
-        How many have saved, or were done.
+        What became of them, in words.
     """
-    logger.info("told to end: %d runs save first; again to kill them", len(running))
+    logger.info("told to end: waiting for %d runs, which save if they train by now; again to kill them", len(running))
     heard, until = len(signals.heard), time.monotonic() + _PATIENCE
     for place in running:
         place.process.terminate()
@@ -192,7 +192,26 @@ def _end(running: Sequence[_Place], signals: _Signals) -> int:
         connection.wait([place.process.sentinel for place in running if place.process.is_alive()], _LOOK)
     for place in running:
         place.process.join()
-    return sum(place.process.exitcode in (EXIT_OK, EXIT_STOPPED) for place in running)
+    return _what_became([place.process.exitcode for place in running])
+
+
+def _what_became(statuses: Sequence[int | None]) -> str:
+    """What became of runs that were told to end, in words.
+
+    >>> _what_became([143, 0])
+    '2 of 2 runs at work have saved'
+    >>> _what_became([143, -15, -9])
+    '1 of 3 runs at work has saved, 1 had nothing to save yet and starts as it did before, 1 was ended before it saved'
+    """
+    saved = sum(status in (EXIT_OK, EXIT_STOPPED) for status in statuses)
+    early = sum(status == -signal.SIGTERM for status in statuses)  # nobody listens for it before there is training
+    late = len(statuses) - saved - early
+    words = f"{saved} of {len(statuses)} runs at work {'has' if saved == 1 else 'have'} saved"
+    if early:
+        words += f", {early} had nothing to save yet and {'starts as it' if early == 1 else 'start as they'} did before"
+    if late:
+        words += f", {late} {'was' if late == 1 else 'were'} ended before {'it' if late == 1 else 'they'} saved"
+    return words
 
 
 def _kill(process: BaseProcess) -> None:

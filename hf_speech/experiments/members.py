@@ -24,13 +24,13 @@ from ..results import FILE_NAME, Results
 from ..training.arguments import laid_over, make_config
 from ..training.checkpoints import FREE, differences, is_full
 from ..training.config import RunConfig
-from ..training.folder import alone
+from ..training.folder import EXPERIMENT, alone
 from ..training.recipes import CONFIG_NAME
 from .jobs import Job, Launcher, Outcome
 
 logger = logging.getLogger(__name__)
 
-DEFINITION, JOBS = "experiment.yaml", "jobs"
+JOBS = "jobs"
 _FREE = FREE - {"dataset", "data_dir"}  # what is finished is not looked at again: the data has to be the same
 _MEND = "give what it was, or another --output-dir"
 _ROWS = "rows"  # the key of a definition under which fingerprints of data stand
@@ -120,14 +120,14 @@ def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[Non
     Raises:
         InputError: it can't be made, another experiment was begun there, or a model, or its disk is full.
     """
-    if (root / CONFIG_NAME).exists() or (root / FILE_NAME).exists() and not (root / DEFINITION).exists():
+    if (root / CONFIG_NAME).exists() or (root / FILE_NAME).exists() and not (root / EXPERIMENT).exists():
         raise InputError(f"{root}: holds a model; give another --output-dir")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{root}: can't be made ({error.strerror}); give another --output-dir") from error
     with alone(root):
-        path = root / DEFINITION
+        path = root / EXPERIMENT
         plain = json.loads(json.dumps(definition, default=str))
         if path.exists() and any(root.glob(f"*/{CONFIG_NAME}")):
             plain[_ROWS] = {**_check_same(path, plain), **plain[_ROWS]}

@@ -32,7 +32,9 @@ class SlurmOptions:
     minutes: int = _meaning("time limit of a job; one that needs longer saves, and goes on when requeued", 1440)
     save_seconds: int = _meaning("how long before its limit a job is told to save", 120)
     requeues: int = _meaning("how often a job that had to leave is put into the queue again", 3)
-    setup: list[str] = _meaning("lines of shell before a job, such as module load cuda", [])
+    setup: list[str] = _meaning(
+        "a line of shell before a job, such as module load cuda; may be given several times", []
+    )
 
     def __post_init__(self) -> None:
         least = {"gpus": 0, "cpus": 1, "processes": 1, "minutes": 1, "save_seconds": 15, "requeues": 0}

@@ -1,22 +1,26 @@
 """Runs on a cluster: one array of jobs through submitit, waited for, and found again when the command starts again."""
 
+import contextlib
 import dataclasses
 import importlib.util
+import io
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..errors import InputError, one_line, unknown_name
+from ..fields import read_yaml
 from ..files import replacing
 from ..results import FILE_NAME
 from .jobs import Job, Outcome, check_names
@@ -29,8 +33,24 @@ _NOTES = "arrays.json"
 # Slurm's states of a job that does not run again by itself.
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 _ENDED |= {"REVOKED", "TIMEOUT", "GONE"}
+# Reasons for waiting that are not worth a word, and those that do not end while a job asks for what it asks for.
+_PLAIN = {"None", "JobArrayTaskLimit"}
+_NEVER = re.compile(
+    r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|AccountNotAllowed|InvalidAccount"
+    r"|QOSNotAllowed|InvalidQOS|(QOS|Assoc)Max\w+Per(Job|Node)(Limit)?|QOSMin\w+|MaxMemPerLimit"
+)
 _DEAD = -9  # the status of a job that Slurm ended from outside
 _ANSWER = 60.0  # seconds within which Slurm's commands answer
+
+
+class Standing(NamedTuple):
+    """How a job stands in Slurm's queue: its state, and why it waits where it does, both in Slurm's words."""
+
+    state: str
+    reason: str
+
+
+_GONE = Standing("GONE", "")
 
 
 @dataclass
@@ -69,7 +89,7 @@ class SlurmLauncher:
         poll_seconds: between two questions to Slurm; that a job has ended well is seen sooner, by its record.
 
     Raises:
-        InputError: parallel is below 1.
+        InputError: parallel is below 1, there is no Slurm, or it does not know the partition.
     """
 
     def __init__(
@@ -83,6 +103,7 @@ class SlurmLauncher:
             raise InputError(f"parallel is {parallel}; give a whole number of 1 or more")
         self.folder, self.parallel, self.poll_seconds = folder.absolute(), parallel, poll_seconds
         self.options = options or SlurmOptions()
+        check_cluster(self.options.partition)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Runs all jobs; one that dies never stops the others.
@@ -92,13 +113,13 @@ class SlurmLauncher:
             submitted again.
 
         Raises:
-            InputError: there is no Slurm, it does not know the partition, or does not take the array; or another
-                launcher is at work in the folder. Nothing is submitted then.
+            InputError: Slurm does not take the array, or another launcher is at work in the folder: nothing is
+                submitted then; or Slurm never starts the jobs: those that wait are cancelled then.
+            KeyboardInterrupt: Ctrl-C came; the jobs stay, and the message says so.
         """
         from ..training.folder import alone
 
         check_names(jobs)
-        check_cluster(self.options.partition)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
         with alone(self.folder):
@@ -107,23 +128,30 @@ class SlurmLauncher:
             fresh = [job for job in jobs if job.name not in known]
             if fresh:
                 arrays.append(self._submit(fresh, arrays))
-            numbers = ", ".join(str(array.identity) for array in arrays)
+            numbers = " ".join(str(array.identity) for array in arrays)
             logger.info("this command may end, and be started again, while Slurm works; scancel %s ends that", numbers)
-            yield from self._wait(jobs, arrays)
+            try:
+                yield from self._wait(jobs, arrays)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"while Slurm goes on with the jobs (scancel {numbers} ends them); the same command waits for them"
+                ) from None
 
     def _wait(self, jobs: Sequence[Job], arrays: list[_Array]) -> Iterator[Outcome]:
         left = {job.name: job for job in jobs}
         dead: dict[str, int] = {}  # name -> how many looks in a row found it ended without a record
+        told: set[tuple[str, str]] = set()
         looked = time.monotonic()
         while left:
             is_time = time.monotonic() - looked > self.poll_seconds
             states = queue_states([array for array in arrays if array.open]) if is_time else None
+            self._tell_why(arrays, states or {}, told)
             looked = time.monotonic() if is_time else looked
             for array in arrays:
                 for name in [name for name in array.open if name in left]:
                     outcome = self._outcome(left[name], array)
                     if outcome is None and states is not None:
-                        state = states.get(array.key(name), "GONE")
+                        state = states.get(array.key(name), _GONE).state
                         dead[name] = dead.get(name, 0) + 1 if state in _ENDED else 0
                         # A record may reach us later than the state: a shared file system takes its time.
                         outcome = self._dead(left[name], array, state) if dead[name] > 1 else None
@@ -134,6 +162,34 @@ class SlurmLauncher:
                         self._note(arrays)
             if left:
                 time.sleep(1.0 if self.poll_seconds > 1 else self.poll_seconds)
+
+    def _tell_why(self, arrays: Sequence[_Array], states: Mapping[str, Standing], told: set[tuple[str, str]]) -> None:
+        """Says why jobs wait, once an array and reason, and ends a wait that would never end.
+
+        Args:
+            arrays: that are waited for.
+            states: of their jobs, as Slurm has them now.
+            told: arrays with the reasons that were told; it grows.
+
+        Raises:
+            InputError: Slurm has said twice in a row that it does not start them; they are cancelled.
+        """
+        found = {
+            (array.name, states[array.key(name)].reason): array
+            for array in arrays
+            for name in array.open
+            if array.key(name) in states and states[array.key(name)].state == "PENDING"
+        }
+        for (name, reason), array in found.items():
+            if (name, reason) not in told and reason not in _PLAIN:
+                logger.info("array %s: jobs wait: %s", array.identity, reason)
+            elif _NEVER.fullmatch(reason):
+                ask("scancel", "--state=PENDING", str(array.identity))
+                raise InputError(
+                    f"Slurm never starts jobs of this kind ({reason}): {_mend(reason, self.options)}; those that "
+                    "waited are cancelled"
+                )
+        told.update(found)
 
     def _outcome(self, job: Job, array: _Array) -> Outcome | None:
         """How a job ended, by its record; None where there is none."""
@@ -175,7 +231,7 @@ class SlurmLauncher:
         if states is None:
             raise InputError("Slurm does not say which jobs of the last start still run; try again in a while")
         for array in arrays:
-            running = {job for job in array.open if states.get(array.key(job), "GONE") not in _ENDED}
+            running = {job for job in array.open if states.get(array.key(job), _GONE).state not in _ENDED}
             done = {job for job in array.open if self._read(array, job).get("status") == 0}
             array.open = [job for job in array.open if job in running | done & names]
         arrays = [array for array in arrays if array.open]
@@ -205,7 +261,8 @@ class SlurmLauncher:
         executor.update_parameters(job_name=array.name, array_parallelism=parallel, **self.options.parameters())
         self._note([*arrays, array])
         try:
-            with executor.batch():
+            # submitit prints what sbatch has said; the one line below has it.
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 submitted = [executor.submit(self._task(job, self._record(array, job.name))) for job in jobs]
         except Exception as error:  # submitit's own kinds, and those of subprocess
             self._note(arrays)
@@ -236,7 +293,7 @@ class SlurmLauncher:
 def _last_file(config: Path) -> Path | None:
     """What a run writes last; None where that can't be told, as of one that overwrites another."""
     try:
-        fields = yaml.safe_load(config.read_text(encoding="utf-8"))
+        fields = read_yaml(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):  # the command will say so, in its own words
         return None
     if not isinstance(fields, dict) or fields.get("overwrite") or "output_dir" not in fields:
@@ -267,20 +324,33 @@ def check_cluster(partition: str | None = None) -> None:
         raise unknown_name(partition, partitions, "partition of Slurm")
 
 
-def queue_states(arrays: Sequence[_Array]) -> dict[str, str] | None:
-    """Slurm's word for the state of each job of some arrays; None where Slurm does not answer just now."""
-    states: dict[str, str] = {}
+def queue_states(arrays: Sequence[_Array]) -> dict[str, Standing] | None:
+    """How each job of some arrays stands in Slurm's queue; None where Slurm does not answer just now."""
+    states: dict[str, Standing] = {}
     for array in arrays:
         if array.identity is None:
             continue
         # Both, since a cluster that was set up anew counts its jobs anew.
         which = ["--jobs", array.identity, "--name", array.name]
-        answer = ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T", *which)
+        answer = ask("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r", *which)
         if answer is None or answer.returncode != 0 and "Invalid job id" not in answer.stderr:
             logger.info("squeue does not answer; the jobs are not touched by that")
             return None
-        states |= dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line.strip())
+        for line in filter(None, answer.stdout.splitlines()):
+            key, state, reason = line.split("|", maxsplit=2)
+            states[key] = Standing(state, reason)
     return states
+
+
+def _mend(reason: str, options: SlurmOptions) -> str:
+    """What to give in another way where Slurm never starts a job."""
+    if reason == "PartitionTimeLimit" or "WallDuration" in reason:
+        return f"minutes is {options.minutes}; give as few as the partition takes (sinfo --format='%P %l')"
+    if "Account" in reason:
+        return f"account is {options.account or 'the default'}; give one that the partition takes"
+    if reason in ("QOSNotAllowed", "InvalidQOS"):
+        return "your account has no quality of service there; give another partition or account"
+    return "ask for less or for something else (cpus, gpus, memory_gb, minutes, constraint), or another partition"
 
 
 def number_of(name: str) -> str | None:

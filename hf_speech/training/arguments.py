@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..errors import InputError, lookup, one_line, unknown_name
-from ..fields import fit, kinds, lay, read_yaml
+from ..errors import InputError, lookup, one_line
+from ..fields import fit, kinds, lay, read_yaml, unknown_field
 from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, LearningArguments, RunConfig
 from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
 from .recipes import find_recipe
@@ -82,8 +82,7 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         if name in REPLACED:
             raise InputError(f"{where}: {name} has no part here; give {REPLACED[name]}")
         if name not in group_of and name not in foreign:
-            further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
-            raise InputError(f"{where}: {unknown_name(name, {'base', *group_of}, 'field', further)}")
+            raise InputError(f"{where}: {unknown_field(name, {'base', *group_of}, foreign)}")
         hint = hints[name] if name in group_of else foreign[name]
         if value == "none" and name in group_of and name not in _KNOW_NONE and type(None) in kinds(hint):
             value = None

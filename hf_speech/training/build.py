@@ -175,6 +175,8 @@ def build_model(config: RunConfig, rows: RunRows, extractor: Any, backbone: Any)
         mend = "mend backbone_config and the model's fields, or the checkpoint"
         raise InputError(f"the model can't be built {what} ({one_line(error)}); {mend}") from error
     _check_bins(model, rows)
+    if config.learning.freeze == "backbone" and not pretrained and any(True for _ in model.encoder.parameters()):
+        logger.warning("the backbone is from scratch and frozen: its random weights are never trained")
     return add_lora(model, arguments.lora, backbone=arguments.backbone) if arguments.lora else model
 
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import TrainerCallback
 
 from ..errors import InputError, list_some
+from ..fields import read_yaml
 from ..files import locked
 from ..results import FILE_NAME
 from .checkpoints import check_same_fields, checkpoints, faults, last_whole, remove_staged
@@ -19,6 +21,7 @@ from .config import RunConfig
 logger = logging.getLogger(__name__)
 
 _OUTLIVED = 10.0  # seconds; a data loader's worker looks every five whether it still has a parent
+EXPERIMENT = "experiment.yaml"  # what a folder of many runs holds: what the experiment is, and what `kind` of one
 FINISHING = ".finishing-"  # how a folder begins in which a finished model is put together
 
 
@@ -33,6 +36,9 @@ def claim_folder(config: RunConfig) -> Path:
     folder = Path(config.run.output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder as --output-dir")
+    kind = experiment_in(folder)
+    if kind is not None:
+        raise InputError(f"{folder}: holds a {kind} ({EXPERIMENT}); give another --output-dir")
     found, resume = checkpoints(folder), config.training.get("resume_from_checkpoint")
     if config.run.overwrite and resume:
         raise InputError("overwrite starts anew, and resume_from_checkpoint goes on: leave one of them out")
@@ -46,6 +52,16 @@ def claim_folder(config: RunConfig) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
     return folder
+
+
+def experiment_in(folder: Path) -> str | None:
+    """The kind of the experiment whose folder this is, such as cross-validation; None: it is none's."""
+    if not (folder / EXPERIMENT).exists():
+        return None
+    try:
+        return str(read_yaml((folder / EXPERIMENT).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return "number of runs"
 
 
 class StartAnew(TrainerCallback):

@@ -96,7 +96,7 @@ def start_script(folder: Path, jobs: list[Job], parallel: int) -> subprocess.Pop
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def test_none_pays_for_another(corpus: Path, tmp_path: Path) -> None:
+def test_none_pays_for_another(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Five jobs on two places: one with a field that can't be, one that is killed while it trains."""
     fields: dict[str, Any] = {"shared": {"seed": 1}, "bad": {"seed": -1}, "killed": LONG}
     fields |= {"first": {"seed": 2, "bf16": True}, "last": {"seed": 1}}
@@ -108,6 +108,7 @@ def test_none_pays_for_another(corpus: Path, tmp_path: Path) -> None:
         for process in writers(jobs["killed"].log):
             os.kill(process, signal.SIGKILL)
 
+    caplog.set_level("INFO")
     killer = threading.Thread(target=kill)
     killer.start()
     outcomes = {outcome.job.name: outcome for outcome in LocalLauncher(2).run(list(jobs.values()))}
@@ -115,6 +116,10 @@ def test_none_pays_for_another(corpus: Path, tmp_path: Path) -> None:
     assert {name: outcome.status for name, outcome in outcomes.items()} == {
         "shared": 0, "bad": 2, "killed": -9, "first": 0, "last": 0
     }  # fmt: skip
+    started = [line for line in map(str, caplog.messages) if ": started, " in line]
+    assert [line.rpartition(",")[0] for line in started] == [
+        f"{name}: started, run {number} of 5" for number, name in enumerate(jobs, start=1)
+    ]
     assert outcomes["bad"].reason == f"{jobs['bad'].config}: seed is -1; give a whole number of 0 or more"
     assert outcomes["killed"].reason == "killed by signal 9 (SIGKILL), perhaps for its memory"
     assert outcomes["shared"].reason == ""
@@ -148,6 +153,22 @@ def test_sigterm_saves_the_runs(corpus: Path, tmp_path: Path) -> None:
     assert not jobs[2].log.exists()
 
 
+def test_what_has_only_begun_has_nothing_to_save(corpus: Path, tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path, corpus, name, **LONG) for name in ("one", "two")]
+    launcher = start_script(tmp_path, jobs, parallel=2)
+    processes = []
+    for job in jobs:
+        processes += wait_for(lambda job=job: writers(job.log))  # a run has its log before all else
+        os.kill(processes[-1], signal.SIGSTOP)
+    launcher.send_signal(signal.SIGTERM)
+    time.sleep(1.5)  # it has passed it on by then
+    for process in processes:
+        os.kill(process, signal.SIGCONT)
+    told = "0 of 2 runs at work have saved, 2 had nothing to save yet and start as they did before"
+    assert launcher.communicate(timeout=60)[1].splitlines()[-1] == f"stopped: {told}"
+    assert not list(tmp_path.glob("*/checkpoint-*"))
+
+
 def test_ctrl_c_is_passed_on_and_a_second_one_kills(corpus: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, corpus, "long", **LONG)
     launcher = start_script(tmp_path, [job], parallel=1)
@@ -159,7 +180,8 @@ def test_ctrl_c_is_passed_on_and_a_second_one_kills(corpus: Path, tmp_path: Path
     time.sleep(1.5)
     assert launcher.poll() is None  # it waits
     launcher.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in launcher.communicate(timeout=20)[1]
+    told = "by Ctrl-C: 0 of 1 runs at work have saved, 1 was ended before it saved; the same command goes on from there"
+    assert launcher.communicate(timeout=20)[1].splitlines()[-1] == f"KeyboardInterrupt: {told}"
     assert stopped and not any(map(is_there, stopped))
 
 

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from hf_speech.cli import _parser
 from hf_speech.errors import InputError
+from hf_speech.experiments.command import launcher_of
 from hf_speech.experiments.jobs import Job, Outcome
 from hf_speech.experiments.options import SlurmOptions
-from hf_speech.experiments.slurm import SlurmLauncher
+from hf_speech.experiments.slurm import _NEVER, SlurmLauncher, _mend
 from hf_speech.experiments.task import Task
 from tests.training.runs import command, same_weights
 
@@ -227,7 +229,9 @@ def test_jobs_of_two_processes(cluster: Path, corpus: Path, tmp_path: Path) -> N
 
 
 @needs_slurm
-def test_what_slurm_does_not_take(cluster: Path, corpus: Path, tmp_path: Path) -> None:
+def test_what_slurm_does_not_take(
+    cluster: Path, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     job, before = make_job(tmp_path, corpus, "one"), set(queue())
     cases: dict[str, dict[str, Any]] = {
         "unknown partition of Slurm 'tinny' (did you mean 'tiny'?); valid: tiny": {"partition": "tinny"},
@@ -241,21 +245,81 @@ def test_what_slurm_does_not_take(cluster: Path, corpus: Path, tmp_path: Path) -
     # Slurm may count a job that it refuses.
     assert all(state == "FAILED" for number, state in queue().items() if number not in before)
     assert not notes(tmp_path) and not said(job)
+    assert capfd.readouterr().err == ""  # sbatch's own words are in the line
 
 
 @needs_slurm
-def test_a_slurm_that_does_not_answer(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_that_never_start(cluster: Path, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The partition takes an hour. Slurm takes the array, says why it waits, and would let it wait for ever."""
+    caplog.set_level("INFO")
+    jobs, before = [make_job(tmp_path, corpus, name) for name in ("one", "two")], set(queue())
+    with pytest.raises(InputError) as refused:
+        list(launcher(tmp_path, minutes=61).run(jobs))
+    line = "Slurm never starts jobs of this kind (PartitionTimeLimit): minutes is 61; give as few as the partition"
+    assert str(refused.value).startswith(line)
+    word = f"array {notes(tmp_path)[0]['identity']}: jobs wait: PartitionTimeLimit"
+    assert caplog.messages.count(word) == 1  # before it has looked Slurm may say PartitionConfig
+    assert {state for number, state in queue().items() if number not in before} == {"CANCELLED"}
+    # Given again with fewer they are submitted anew.
+    jobs[0].config.write_text("seed: -1")
+    assert [outcome.status for outcome in launcher(tmp_path).run(jobs[:1])] == [2]
+
+
+# Slurm's words for what passes, and for what does not, of one job each.
+PASSES = ("Priority", "Resources", "Dependency", "JobArrayTaskLimit", "BeginTime", "QOSMaxJobsPerUserLimit", "NodeDown")
+PASSES += ("AssocGrpCpuLimit", "ReqNodeNotAvail, UnavailableNodes:vm", "QOSMaxCpuPerUserLimit", "AssocMaxJobsLimit")
+STAYS = {
+    "PartitionTimeLimit": "minutes is 1440",
+    "AssocMaxWallDurationPerJobLimit": "minutes is 1440",
+    "AccountNotAllowed": "account is the default",
+    "InvalidQOS": "no quality of service",
+    "BadConstraints": "ask for less",
+    "PartitionNodeLimit": "ask for less",
+    "QOSMaxCpuPerJobLimit": "ask for less",
+    "QOSMaxGRESPerJob": "ask for less",
+    "QOSMaxMemoryPerNode": "ask for less",
+    "QOSMinCpuNotSatisfied": "ask for less",
+}
+
+
+def test_reasons_for_waiting() -> None:
+    assert [reason for reason in (*PASSES, *STAYS) if _NEVER.fullmatch(reason)] == list(STAYS)
+    for reason, words in STAYS.items():
+        assert words in _mend(reason, SlurmOptions())
+
+
+@needs_slurm
+def test_ctrl_c_leaves_the_jobs_to_slurm(cluster: Path, corpus: Path, tmp_path: Path) -> None:
+    job, before = make_job(tmp_path, corpus, "one", **LONG), set(queue())
+    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt, match=r"^while Slurm .* \(scancel \d+ ends them\); the same command waits"):
+        list(launcher(tmp_path).run([job]))
+    [number] = set(queue()) - before
+    assert queue()[number] in ("PENDING", "RUNNING")
+    slurm("scancel", number)
+
+
+@needs_slurm
+def test_lines_of_shell_stay_whole(cluster: Path, tmp_path: Path) -> None:
+    lines = ["export LD=a,b", "module load cuda"]
+    words = ["crossval", "x.yaml", "--launcher", "slurm", *(word for line in lines for word in ("--setup", line))]
+    made = launcher_of(_parser().parse_args([*words, "--memory-gb", "2", "--cpus", "2"]), tmp_path)
+    assert (made.options.setup, made.options.memory_gb, made.options.cpus) == (lines, 2.0, 2)
+
+
+@needs_slurm
+def test_a_slurm_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = tmp_path / "slurm.conf"
     conf.write_text("ClusterName=none\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=2\n")
     monkeypatch.setenv("SLURM_CONF", str(conf))
     with pytest.raises(InputError, match="^Slurm does not answer: .*; see `sinfo`$"):
-        list(launcher(tmp_path).run([make_job(tmp_path, corpus, "one")]))
+        launcher(tmp_path)
 
 
-def test_no_slurm_here(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="there is no Slurm here: no sbatch on PATH; go to a login node, or take"):
-        list(launcher(tmp_path).run([make_job(tmp_path, corpus, "one")]))
+        launcher(tmp_path)
 
 
 # What a command does when it is told to end, how often it may be requeued -> the record, and whether it is run again.

@@ -84,8 +84,23 @@ def test_a_rank_that_dies_takes_the_others_along(corpus: Path, tmp_path: Path) -
     kill_all(tmp_path / "model", only_rank=1)
     said = process.communicate(timeout=60)[1]
     assert time.monotonic() - began < 60 and process.returncode == 1
-    assert "hf-speech train: another process of this run has ended (" in said
+    [line] = [line for line in said.splitlines() if "another process of this run has ended (" in line]
+    assert line.startswith("hf-speech train: ") and "GLHF" not in line and "): what it said itself" in line
     assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in said  # torchrun names the first that failed
+
+
+def test_what_all_refuse_is_said_once(corpus: Path, tmp_path: Path) -> None:
+    """A field that does not exist; and folds, whose runs are no ranks of each other."""
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus))
+    words = {"train": ["--polling", "mean"], "crossval": ["--folds", "speaker_id", "--output-dir", tmp_path / "new"]}
+    expected = {"train": "(did you mean 'pooling'?)", "crossval": "start it without torchrun and accelerate launch"}
+    for name, flags in words.items():
+        process = start_ranks("-m", "hf_speech.cli", name, config, *flags)
+        lines = process.communicate(timeout=60)[1].splitlines()
+        [line] = [line for line in lines if line.startswith(f"hf-speech {name}: ")]
+        assert expected[name] in line
+        assert any(said.strip().startswith("exitcode  : 2 ") for said in lines)  # torchrun's own words
+    assert not (tmp_path / "new").exists()
 
 
 def kill_all(folder: Path, only_rank: int | None = None) -> None:
