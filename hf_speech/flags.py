@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from .errors import InputError
-from .fields import unknown_field
 
 # Commands that take the fields of a run as flags -> the flags they have besides.
 _OWN = {
@@ -62,6 +61,7 @@ def check_fields(command: str, names: Iterable[str]) -> None:
     Raises:
         InputError: there is no such field.
     """
+    from .fields import unknown_field
     from .training.config import GROUPS
     from .training.hf_arguments import REPLACED, training_fields
 

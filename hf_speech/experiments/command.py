@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EXIT_OK, InputError
-from ..fields import fit, kinds
 from ..flags import check_fields
 from .options import SlurmOptions
 
@@ -87,6 +86,8 @@ def launcher_of(options: argparse.Namespace, root: Path) -> Any:
 
 
 def _fitted(given: Mapping[str, Any]) -> dict[str, Any]:
+    from ..fields import fit, kinds
+
     hints = typing.get_type_hints(SlurmOptions)
     fitted = {}
     for name, value in given.items():
