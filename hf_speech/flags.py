@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-from .errors import InputError
-
 # Commands that take the fields of a run as flags -> the flags they have besides.
 _OWN = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
@@ -61,14 +59,11 @@ def check_fields(command: str, names: Iterable[str]) -> None:
     Raises:
         InputError: there is no such field.
     """
-    from .fields import unknown_field
-    from .training.config import GROUPS
-    from .training.hf_arguments import REPLACED, training_fields
+    from .training.arguments import check_field
 
-    ours = {field for kind in GROUPS.values() for field in kind.__dataclass_fields__}
     for name in (name.partition(".")[0] for name in names):
-        if name not in ours | REPLACED.keys() | {"base"} and name not in training_fields():
-            raise InputError(f"flags: {unknown_field(name, ours, training_fields(), _own_flags(command))}")
+        if name != "base":  # which is refused with a mend of its own
+            check_field(name, "flags", _own_flags(command))
 
 
 def takes_fields(command: str) -> bool:

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_registration": set(),
     "errors": {"models.registry"},
     "fields": {"errors"},
-    "flags": {"errors", "experiments", "fields", "training"},
+    "flags": {"experiments", "training"},
     "files": set(),
     "pipes": {"errors"},
     "shipped": {"errors"},

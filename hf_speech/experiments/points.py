@@ -125,12 +125,10 @@ def _spread(values: Sequence[float]) -> str:
 
 def write_sweep_page(root: Path, tables: Sequence[str]) -> None:
     """README.md of a sweep."""
-    how = (
-        "Means over the finished seeds, ± their standard deviation (divided by their number). In bold: the best point "
-    )
-    how += "by validation rows, among those of which every run is finished, if there are any; where several are equal, "
-    how += f"the first. Every run is in {TABLE_OF_SWEEP}. The best was chosen among all these by the validation rows: "
-    how += "its number there is too good for that; the one on test rows is not."
+    how = "Means over the finished seeds, ± their standard deviation (divided by their number). In bold: the best "
+    how += "point by validation rows, among those of which every run is finished, if there are any; where several are "
+    how += f"equal, the first. Every run is in {TABLE_OF_SWEEP}. As the best was chosen by validation rows, its number "
+    how += "there is too good; that on test rows is not."
     pictures = [f"![{path.stem}]({path.name})" for path in sorted(root.glob("sweep-*.png"))]
     with replacing(root / "README.md") as temporary:
         text = "\n\n".join([f"# {root.absolute().name}: sweep", *tables, how, *pictures])

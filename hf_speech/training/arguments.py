@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,24 @@ def laid_over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, A
     return values
 
 
+def check_field(name: str, where: str, flags: Collection[str] = ()) -> None:
+    """Refuses what is no field of a run.
+
+    Args:
+        name: of the field.
+        where: it stands.
+        flags: of the command itself, of which one may be meant.
+
+    Raises:
+        InputError: there is no such field, or another one in its place.
+    """
+    ours, foreign = {field.name for kind in GROUPS.values() for field in dataclasses.fields(kind)}, training_fields()
+    if name in REPLACED:
+        raise InputError(f"{where}: {name} has no part here; give {REPLACED[name]}")
+    if name not in ours and name not in foreign:
+        raise InputError(f"{where}: {unknown_field(name, {'base', *ours}, foreign, flags)}")
+
+
 def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
     """A run's config from a flat table of fields; see `read_config`."""
     group_of = {f.name: group for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
@@ -79,10 +97,7 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
     }
     for raw, value in values.items():
         name = str(raw).replace("-", "_")
-        if name in REPLACED:
-            raise InputError(f"{where}: {name} has no part here; give {REPLACED[name]}")
-        if name not in group_of and name not in foreign:
-            raise InputError(f"{where}: {unknown_field(name, {'base', *group_of}, foreign)}")
+        check_field(name, where)
         hint = hints[name] if name in group_of else foreign[name]
         if value == "none" and name in group_of and name not in _KNOW_NONE and type(None) in kinds(hint):
             value = None

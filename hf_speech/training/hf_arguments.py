@@ -1,11 +1,12 @@
 """Transformers' own training arguments: which a run may set, what ours are by default, what follows from the data."""
 
 import dataclasses
+import functools
 import json
 import os
 import sys
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ REPLACED = {
 }
 
 
-def training_fields() -> dict[str, Any]:
+@functools.cache
+def training_fields() -> Mapping[str, Any]:
     """Names and types of transformers' training arguments that a run may set."""
     from transformers import TrainingArguments
 

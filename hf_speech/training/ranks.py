@@ -17,8 +17,8 @@ from ..errors import BrokenRunError, InputError, one_line
 from ..inference import Inference
 from .checkpoints import checkpoints
 
-# What gloo and NCCL say of a process that is gone.
 _TURN = 10.0  # seconds in which the first process of a machine refuses what all of them refuse
+# What gloo and NCCL say of a process that is gone.
 _LOST = ("onnection reset by peer", "onnection closed by peer", "Broken pipe", "remote process exited", "NCCL")
 
 
