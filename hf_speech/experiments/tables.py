@@ -95,14 +95,14 @@ def _how_it_was_computed(results: Results) -> Iterator[str]:
     over = "over the folds, mean over the runs; run std: that over the runs of their means" if several else "over folds"
     yield f"Fold std: standard deviation {over}. All deviations are divided by their number (not by one less)."
     if metrics[0]["interval_unit"] == "speaker":
-        yield "The intervals come from a bootstrap over speakers, and utterances of each: they cover other speakers, "
+        yield "The intervals come from a bootstrap over speakers, and utterances of each: they cover other speakers,"
         yield "but not another seed."
     else:
-        yield f"The intervals come from a bootstrap over utterances alone, as fewer than {MIN_SPEAKERS} speakers are "
+        yield f"The intervals come from a bootstrap over utterances alone, as fewer than {MIN_SPEAKERS} speakers are"
         yield "known: **they cover neither the variation between speakers nor another seed.**"
     labels = results.confusion["labels"] if results.confusion else []
     if any(number["name"] == "uar" for number in metrics):
-        yield "Where a draw has no utterance of a class in a fold, recall is averaged over the other classes, so that "
+        yield "Where a draw has no utterance of a class in a fold, recall is averaged over the other classes, so that"
         yield "an interval of small folds may lie off its mean."
     if labels:
         counts = np.array(results.confusion["counts"])  # type: ignore[index]

@@ -70,6 +70,7 @@ def test_the_page_shows_fold_by_fold(finished: Path) -> None:
     names = [line.split(" | ")[0] for line in table.splitlines()[2:]]
     assert names == ["| fold1", "| fold2", "| fold3", "| **mean**", "| 95 % interval", "| fold std", "| run std"]
     assert "they cover neither the variation between speakers nor another seed" in page
+    assert "  " not in page.replace("|  |", "|")
     held_out = [line for line in rest.splitlines() if line.startswith("| fold")]
     assert len(held_out) == 3 and all(line.count("speaker0") == 2 for line in held_out)
     counts = np.array(Results.read(finished).confusion["counts"])  # type: ignore[index]
