@@ -49,6 +49,11 @@ _TITLES = {
     "ordinal_mse": "squared distance in classes",
     "class_mae": "distance in classes",
     "min_dcf": "minDCF",
+    "min_dcf_0.05": "minDCF, prior 0.05",
+    "act_dcf": "actDCF",
+    "act_dcf_0.05": "actDCF, prior 0.05",
+    "cllr": "Cllr",
+    "min_cllr": "minimum Cllr",
 }
 _LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
 _NAMED_LAYERS = 8  # more lines than that have names at some of them only

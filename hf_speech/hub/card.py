@@ -17,12 +17,12 @@ from .caveats import caveats, is_held_out
 from .loading import how_to_load
 from .words import (
     MAX_LISTED,
-    OF_TRIALS,
     answer,
     hub_type,
     in_options,
     interval_of,
     is_hub_id,
+    is_of_trials,
     metric_title,
     recipe_of_model,
     tasks_of,
@@ -159,7 +159,7 @@ def _results(results: Facts) -> str:
         )
         for metric in metrics
     ]
-    of_trials = {metric["name"] in OF_TRIALS for metric in metrics}
+    of_trials = {is_of_trials(metric["name"]) for metric in metrics}
     counted = "Utterances or trials" if len(of_trials) > 1 else "Trials" if True in of_trials else "Utterances"
     text += markdown_table(("Metric", "Value", "95 % interval", "Data", "Split", counted), rows)
     if not any(is_held_out(metric["split"]) for metric in metrics):
@@ -176,7 +176,7 @@ def _fingerprints(metrics: Sequence[Facts]) -> list[str]:
     marks: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for metric in metrics:
         if metric["fingerprint"]:
-            items = "trials" if metric["name"] in OF_TRIALS else "utterances"
+            items = "trials" if is_of_trials(metric["name"]) else "utterances"
             tasks = marks.setdefault((metric["dataset"], metric["split"], items), {}).setdefault(
                 metric["fingerprint"], []
             )

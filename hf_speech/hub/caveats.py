@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..data.audit import in_words
-from .words import OF_TRIALS, tasks_of
+from .words import is_of_trials, tasks_of
 
 Facts = Mapping[str, Any]
 
@@ -108,7 +108,7 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
         if not any(is_held_out(m["split"]) and m["name"].startswith(f"{task['name']}/") for m in metrics):
             yield f"How well it predicts `{task['name']}` is not measured: no held-out utterance has a value."
     for name in dict.fromkeys(metric["split"] for metric in metrics):
-        counts = [m["n"] for m in metrics if m["split"] == name and m["name"] not in OF_TRIALS]
+        counts = [m["n"] for m in metrics if m["split"] == name and not is_of_trials(m["name"])]
         if not counts:
             continue
         count = max(counts)  # of several tasks, some utterances may have a label for one only

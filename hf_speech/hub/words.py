@@ -32,8 +32,12 @@ METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
     "exact_match": ("Every label right", "exact_match", None),
     "eer": ("Equal error rate (EER)", "eer", None),
     "min_dcf": ("Minimum detection cost (minDCF)", "min_dcf", None),
+    "act_dcf": ("Detection cost of decisions (actDCF)", "act_dcf", None),
+    "cllr": ("Cost of log-likelihood ratios (Cllr)", "cllr", None),
+    "min_cllr": ("Minimum cost of log-likelihood ratios (minCllr)", "min_cllr", None),
 }
-OF_TRIALS = frozenset({"eer", "min_dcf"})  # metrics of pairs of utterances
+_OF_TRIALS = frozenset({"eer", "min_dcf", "act_dcf", "cllr", "min_cllr"})
+_AT_PRIOR = re.compile(r"(min_dcf|act_dcf)_([\d.e-]+)")
 
 
 def is_hub_id(name: str) -> bool:
@@ -114,9 +118,13 @@ def metric_title(name: str) -> str:
 
     >>> metric_title("mae"), metric_title("age/mae")
     ('Mean absolute error', 'age: Mean absolute error')
+    >>> metric_title("min_dcf_0.05")
+    'Minimum detection cost (minDCF), prior 0.05'
     """
-    task, _, own = name.rpartition("/")
-    return (f"{task}: " if task else "") + (METRICS[own][0] if own in METRICS else own)
+    task, _, full = name.rpartition("/")
+    own, prior = _at_prior(full)
+    title = METRICS[own][0] if own in METRICS else own
+    return (f"{task}: " if task else "") + title + (f", prior {prior}" if prior else "")
 
 
 def hub_type(name: str) -> tuple[str, dict[str, str] | None]:
@@ -125,8 +133,25 @@ def hub_type(name: str) -> tuple[str, dict[str, str] | None]:
     >>> hub_type("emotion/uar")
     ('recall', {'average': 'macro'})
     """
-    own = name.rpartition("/")[2]
+    own, prior = _at_prior(name.rpartition("/")[2])
+    if prior:
+        return METRICS[own][1], {"p_target": prior}
     return METRICS[own][1:] if own in METRICS else (own, None)
+
+
+def is_of_trials(name: str) -> bool:
+    """Whether a metric is one of pairs of utterances.
+
+    >>> is_of_trials("min_dcf_0.001"), is_of_trials("uar")
+    (True, False)
+    """
+    return _at_prior(name.rpartition("/")[2])[0] in _OF_TRIALS
+
+
+def _at_prior(name: str) -> tuple[str, str]:
+    """A detection cost at a further prior as its plain name and the prior; others as they are, and ""."""
+    found = _AT_PRIOR.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def value_of(metric: Facts) -> str:

@@ -6,7 +6,7 @@ How to read this folder:
     ordinal         confusion matrix of classes in an order -> off-by-one accuracy, squared and absolute distance
     multilabel      labels, scores of several classes an item -> macro-F1, micro-F1, average precision, exact match
     regression      labels, predictions -> mean absolute error, root mean squared error, Pearson's r, concordance
-    verification    labels, scores of trials -> the curve of error rates, EER, minDCF
+    verification    labels, scores of trials -> the curve of error rates, EER, minDCF, actDCF, Cllr
     ranking         items in the order of their scores, ties taken together: what the curves are counted on
     bootstrap       any of these, resampled by speaker -> 95 % interval
     numbers         the three together: what results.json holds
@@ -20,7 +20,7 @@ from .multilabel import METRICS as MULTILABEL_METRICS
 from .numbers import classification_numbers, multilabel_numbers, regression_numbers, verification_numbers
 from .ordinal import METRICS as ORDINAL_METRICS
 from .regression import METRICS as REGRESSION_METRICS
-from .verification import Roc, eer, min_dcf, roc
+from .verification import Roc, act_dcf, cllr, eer, min_cllr, min_dcf, roc
 
 __all__ = [
     "CLASSIFICATION_METRICS",
@@ -29,11 +29,14 @@ __all__ = [
     "REGRESSION_METRICS",
     "Interval",
     "Roc",
+    "act_dcf",
     "bootstrap",
     "bootstrap_trials",
     "classification_numbers",
+    "cllr",
     "confusion_matrix",
     "eer",
+    "min_cllr",
     "min_dcf",
     "multilabel_numbers",
     "regression_numbers",

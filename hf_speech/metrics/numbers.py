@@ -7,19 +7,20 @@ a class's few and has others twice.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import classification, multilabel, regression
+from . import classification, multilabel, regression, verification
 from .bootstrap import Interval, bootstrap, bootstrap_trials
 from .ordinal import METRICS as ORDINAL_METRICS
 from .ordinal import UNITS as ORDINAL_UNITS
 from .ranking import Ranking
-from .verification import ranked_roc
+
+P_TARGETS = (0.01, 0.05)  # what most results on VoxCeleb were reported with, and what the VoxCeleb challenges take
 
 
 @dataclass(frozen=True)
@@ -168,47 +169,101 @@ def multilabel_numbers(
     return _numbers(multilabel_measure(labels, scores, threshold), speakers, seed)
 
 
+def verification_units(p_targets: Sequence[float] = P_TARGETS, *, calibrated: bool = False) -> dict[str, str]:
+    """The names of `verification_numbers` and their units: costs of the first prior by their name, then `min_dcf_0.05`.
+
+    >>> list(verification_units(calibrated=True))
+    ['eer', 'min_dcf', 'min_dcf_0.05', 'act_dcf', 'act_dcf_0.05', 'cllr', 'min_cllr']
+    """
+    units = {"eer": "fraction"}
+    for name in ("min_dcf", "act_dcf") if calibrated else ("min_dcf",):
+        for i, prior in enumerate(p_targets):
+            units[f"{name}_{prior:g}" if i else name] = f"cost at p_target {prior:g}"
+    return units | ({"cllr": "bits", "min_cllr": "bits"} if calibrated else {})
+
+
+def verification_measure(
+    labels: Sequence[int] | NDArray,
+    scores: Sequence[float] | NDArray,
+    *,
+    p_target: float | Sequence[float] = P_TARGETS,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+    calibrated: bool = False,
+) -> Measure:
+    """The numbers of `verification_numbers`."""
+    priors = (p_target,) if isinstance(p_target, int | float) else tuple(p_target)
+    if not priors or len({f"{prior:g}" for prior in priors}) < len(priors):
+        raise ValueError(f"p_target {list(priors)}: give one prior or several, none twice")
+    ranking = Ranking.of(labels, scores).corners()
+    is_target, llrs = np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64)
+    thresholds = [verification.bayes_threshold(prior, c_miss, c_fa) for prior in priors]
+    table = _sums(is_target, llrs, thresholds) if calibrated else None
+
+    def measure(weights: NDArray) -> list[float]:
+        curve = verification.ranked_roc(ranking, weights)
+        numbers = [curve.eer, *(curve.min_dcf(prior, c_miss, c_fa) for prior in priors)]
+        if table is None:
+            return numbers
+        sums = (table @ weights.astype(np.float64)).reshape(-1, 2)
+        with np.errstate(invalid="ignore"):  # a kind that was not drawn has no mean
+            *rates, bits = sums[:-1] / sums[-1]
+        for prior, (fnmr, fmr) in zip(priors, rates, strict=True):
+            numbers.append(float(verification.detection_cost(fnmr, fmr, prior, c_miss, c_fa)))
+        return [*numbers, float(bits.mean()), curve.min_cllr]
+
+    return Measure(verification_units(priors, calibrated=calibrated), len(llrs), measure)
+
+
+def _sums(is_target: NDArray, llrs: NDArray, thresholds: list[float]) -> NDArray:
+    """(2 * (thresholds + 2), N): a product with weights gives the sums that means over either kind are made of.
+
+    In turn of targets and of non-targets: the mistakes at each threshold, the bits, the trials themselves.
+    """
+    costs = [verification.mistakes(is_target, llrs, threshold) for threshold in thresholds]
+    costs += [verification.surprises(is_target, llrs), np.ones(len(llrs))]
+    return np.stack([cost * kind for cost in costs for kind in (is_target, ~is_target)])
+
+
 def verification_numbers(
     labels: Sequence[int] | NDArray,
     scores: Sequence[float] | NDArray,
     speakers: tuple[Sequence[str], Sequence[str]] | None = None,
     seed: int = 0,
     *,
-    p_target: float = 0.01,
+    p_target: float | Sequence[float] = P_TARGETS,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
+    calibrated: bool = False,
 ) -> list[dict[str, Any]]:
-    """Equal error rate, as a fraction, and the normalised minimum of the detection cost.
+    """Equal error rate, as a fraction, and the normalised minimum of the detection cost at each prior.
+
+    Of log-likelihood ratios also the cost of decisions by them, and Cllr and its minimum, in bits.
 
     Args:
         labels: (N,) 1 for a target trial (the same speaker), 0 for a non-target.
-        scores: (N,) the higher, the likelier the same speaker.
+        scores: (N,) finite; the higher, the likelier the same speaker.
         speakers: (N,) who speaks on the left and (N,) on the right; None: not known. The order of the trials does not
             matter where they are.
         seed: of the resamples.
-        p_target: prior probability of a target.
+        p_target: prior probabilities of a target, one or several; the first one's costs have no number in their name.
         c_miss: cost of a refused target.
         c_fa: cost of an accepted non-target.
+        calibrated: whether the scores are log-likelihood ratios (natural logarithm).
 
     Raises:
         ValueError: no trials, lengths differ, other labels, a score that is not finite, a target between two speakers
-            or a non-target within one.
+            or a non-target within one; a prior or a cost that is none.
     """
-    ranking = Ranking.of(labels, scores)
     if speakers is not None:
         _check_trial_speakers(labels, *speakers)
     # Sorted once for all: a resample of millions of trials is then read from memory in order.
-    order = ranking.order
-    ranking = replace(ranking, order=np.arange(len(order))).corners()
+    order = Ranking.of(labels, scores).order
+    options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa, "calibrated": calibrated}
+    measure = verification_measure(np.asarray(labels)[order], np.asarray(scores)[order], **options)
     sides = None if speakers is None else tuple(np.asarray(side, dtype=object)[order] for side in speakers)
-
-    def measure(weights: NDArray) -> list[float]:
-        curve = ranked_roc(ranking, weights)
-        return [curve.eer, curve.min_dcf(p_target, c_miss, c_fa)]
-
-    units = {"eer": "fraction", "min_dcf": f"cost at p_target {p_target:g}"}
-    interval = bootstrap_trials(measure, len(order) if sides is None else sides, seed=seed)
-    return number_rows(units, measure(np.ones(len(order), dtype=np.int64)), interval)
+    interval = bootstrap_trials(measure.of, measure.count if sides is None else sides, seed=seed)
+    return number_rows(measure.units, list(measure.values().values()), interval)
 
 
 def _check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:

@@ -81,4 +81,5 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike, NDArray | None], float]] = {
     "ccc": ccc,
 }
 # Errors and costs of all files here, and the loss that training reports beside them: the best is the smallest.
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "loss", "ordinal_mse", "class_mae", "eer", "min_dcf"})
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "loss", "ordinal_mse", "class_mae", "eer", "min_dcf", "min_dcf_0.05"})
+LOWER_IS_BETTER |= {"act_dcf", "act_dcf_0.05", "cllr", "min_cllr"}

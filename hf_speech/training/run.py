@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from ..errors import InputError
 from ..hub.card import write_card
-from ..hub.words import OF_TRIALS
+from ..hub.words import is_of_trials
 from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..results import FILE_NAME, Results, run_facts
 from .adapters import FOLDER, save_adapted
@@ -127,7 +127,7 @@ def summary(results: Results, folder: Path) -> str:
     for number in results.metrics:
         value, low, high = (number[key] for key in ("value", "low", "high"))
         shown = "not defined" if value is None else f"{value:.3f}  95 % interval {low:.3f} to {high:.3f}"
-        counted = "trials" if number["name"] in OF_TRIALS else "utterances"
+        counted = "trials" if is_of_trials(number["name"]) else "utterances"
         by = f"({number['n']} {counted}, by {number['interval_unit']})"
         lines.append(f"  {number['split']:11}{number['name']:{width}}{shown} {by}")
     return "\n".join(lines)

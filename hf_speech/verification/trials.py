@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..data.problems import Problems, read_lines
+from ..data.problems import Problems
 from ..data.stored import AUDIO_EXTENSIONS
 from ..errors import InputError
 from ..files import replacing
+from .formats import trials_in
 
 TRIALS = pa.schema(
     {
@@ -28,38 +29,47 @@ TRIALS = pa.schema(
         "line": pa.int32(),  # where it stands in its file, from 1
     }
 )
-FORMAT = "1|0 path path"
 VOXCELEB_ID = re.compile(r"(id\d{5})/.+/.+")
 _ROWS = 50_000  # trials that are made into text at a time
 
 
-def read_trials(path: str | Path, problems: Problems) -> pa.Table:
-    """A list of trials with lines `1|0 path path`, plain or gzipped.
+def read_trials(path: str | Path, problems: Problems | None = None, *, impostors: str | Path | None = None) -> pa.Table:
+    """A list of trials in any of the forms of `formats`, plain or gzipped; the form is known by the first lines.
 
     Args:
-        path: the file.
-        problems: takes the lines that are not of this form; they are left out.
+        path: the file; with `impostors`, that of the clients (pairs of one speaker).
+        problems: takes the lines that are not of the list's form; they are left out. None: they are refused.
+        impostors: the file of pairs of two speakers, for lists that have two paths a line.
 
     Returns:
-        A table with the columns of `TRIALS`; the extensions of audio files are cut off the names.
+        A table with the columns of `TRIALS`; the extensions of audio files are cut off the names. Clients stand before
+        impostors, each with the line of its own file.
 
     Raises:
-        InputError: the file can't be read, or holds no trial.
+        InputError: a file can't be read, holds no trial, or is both; without `problems`, a line that is none.
     """
-    codes: dict[str, int] = {}
+    if impostors is not None and Path(path) == Path(impostors):
+        raise InputError(f"{path}: is given both as clients and as impostors; give the file of each")
+    found = Problems() if problems is None else problems
+    files: dict[str | Path, int | None] = {path: None} if impostors is None else {path: 1, impostors: 0}
     labels, left, right, numbers = array("b"), array("i"), array("i"), array("i")
-    for number, line in read_lines(path, problems):
-        cells = line.split()
-        if len(cells) != 3 or cells[0] not in ("0", "1"):
-            problems.add("malformed line", path, f"{line[:60]!r} is not '{FORMAT}'; mend or remove the line", number)
-            continue
-        labels.append(int(cells[0]))
-        left.append(codes.setdefault(without_extension(cells[1]), len(codes)))
-        right.append(codes.setdefault(without_extension(cells[2]), len(codes)))
-        numbers.append(number)
-    if not labels:
-        raise InputError(f"{path}: holds no trial; its lines have the form '{FORMAT}'")
-    return _table(np.array(labels), np.array(left), np.array(right), np.array(numbers), list(codes))
+    names: dict[str, int] = {}
+    codes: dict[str, int] = {}  # of the paths as they are written
+
+    def code(written: str) -> int:
+        if written not in codes:
+            codes[written] = names.setdefault(without_extension(written), len(names))
+        return codes[written]
+
+    for file, said in files.items():
+        for label, one, other, number in trials_in(file, found, said):
+            labels.append(label)
+            left.append(code(one))
+            right.append(code(other))
+            numbers.append(number)
+    if problems is None:
+        found.settle(str(path), option=None)
+    return _table(np.array(labels), np.array(left), np.array(right), np.array(numbers), list(names))
 
 
 def without_extension(path: str) -> str:
@@ -88,7 +98,16 @@ def trial_lines(trials: pa.Table, extension: str = "") -> Iterator[str]:
 
 
 def write_trials(trials: pa.Table, path: str | Path, extension: str = ".wav") -> None:
-    """Write the list as VoxCeleb has it: `1 id/video/utterance.wav id/video/utterance.wav`."""
+    """Write the list as VoxCeleb has it: `1 id/video/utterance.wav id/video/utterance.wav`.
+
+    Raises:
+        InputError: a name has a blank in it, by which this form parts names.
+    """
+    for name in utterances_of(trials):
+        if len(name.split()) != 1:
+            raise InputError(
+                f"{path}: the name {name!r} has a blank in it, which a list of trials can't hold; rename it"
+            )
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(trial_lines(trials, extension))
 
@@ -124,7 +143,13 @@ def _parents(side: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(side.cast(pa.string()), r"/[^/]*$", "")
 
 
-def check_trials(trials: pa.Table, known: pa.Array | pa.ChunkedArray, file: str | Path, problems: Problems) -> pa.Table:
+def check_trials(
+    trials: pa.Table,
+    known: pa.Array | pa.ChunkedArray,
+    file: str | Path,
+    problems: Problems,
+    impostors: str | Path | None = None,
+) -> pa.Table:
     """The trials that can be scored and whose label is true.
 
     A label is compared with the speakers where both ids are VoxCeleb's, `idNNNNN/video/utterance`.
@@ -134,6 +159,7 @@ def check_trials(trials: pa.Table, known: pa.Array | pa.ChunkedArray, file: str 
         known: ids of the utterances that are there.
         file: where the list stands, for messages.
         problems: takes a trial with an utterance that is not there ("missing file") or with a false label.
+        impostors: where its non-targets stand, if in a file of their own.
     """
     trials = trials.combine_chunks()
     there = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=known)) for side in ("left", "right")]
@@ -143,14 +169,16 @@ def check_trials(trials: pa.Table, known: pa.Array | pa.ChunkedArray, file: str 
     bad = checked.append_column("true_label", true_label).filter(pc.invert(good))
     missing, wrong = sum(len(side) - side.true_count for side in there), len(good) - true_label.true_count
     counts = {"missing file": missing, "wrong label": wrong}
-    problems.add_many({kind: count for kind, count in counts.items() if count}, _faults(bad, file))
+    described = _faults(bad, {1: file, 0: impostors or file})
+    problems.add_many({kind: count for kind, count in counts.items() if count}, described)
     return trials.filter(good)
 
 
-def _faults(bad: pa.Table, file: str | Path) -> Iterator[tuple[str, str | Path, str, int | None]]:
-    """What is wrong with each trial, as `Problems.add` takes it."""
+def _faults(bad: pa.Table, files: Mapping[int, str | Path]) -> Iterator[tuple[str, str | Path, str, int | None]]:
+    """What is wrong with each trial, as `Problems.add` takes it; files: by label."""
     for batch in bad.to_batches(max_chunksize=1_000):
         for row in batch.to_pylist():
+            file = files[row["label"]]
             for side in ("left", "right"):
                 if not row[f"{side}_there"]:
                     reason = f"there is no audio {row[side]}; add it or remove the line"
@@ -161,6 +189,12 @@ def _faults(bad: pa.Table, file: str | Path) -> Iterator[tuple[str, str | Path, 
                     f"the label is {row['label']}, but {row['left']} and {row['right']} are {truth}; mend the label"
                 )
                 yield "wrong label", file, reason, row["line"]
+
+
+def utterances_of(trials: pa.Table) -> list[str]:
+    """The names in a list, each once: those of left sides, then the rest."""
+    sides = [side.cast(pa.string()).unique() for side in (trials["left"], trials["right"])]
+    return pa.concat_arrays(sides).unique().to_pylist()
 
 
 def speakers_of(trials: pa.Table) -> list[str]:

@@ -255,10 +255,12 @@ def test_numbers_of_a_list_do_not_depend_on_its_order() -> None:
     scores = np.round(scores, 1)
     names = np.array([f"speaker {i}" for i in range(15)])
     numbers = verification_numbers(labels, scores, (names[left], names[right]))
-    assert [number["name"] for number in numbers] == ["eer", "min_dcf"]
-    assert [number["unit"] for number in numbers] == ["fraction", "cost at p_target 0.01"]
+    assert [number["name"] for number in numbers] == ["eer", "min_dcf", "min_dcf_0.05"]
+    units = ["fraction", "cost at p_target 0.01", "cost at p_target 0.05"]
+    assert [number["unit"] for number in numbers] == units
     assert {number["interval_unit"] for number in numbers} == {"speaker"}
-    assert [number["value"] for number in numbers] == [eer(labels, scores), min_dcf(labels, scores)]
+    values = eer(labels, scores), min_dcf(labels, scores), min_dcf(labels, scores, p_target=0.05)
+    assert [number["value"] for number in numbers] == pytest.approx(values, abs=1e-14)
     assert all(number["low"] < number["value"] <= number["high"] for number in numbers)
     order = np.random.default_rng(11).permutation(len(labels))
     shuffled = (names[right[order]].tolist(), names[left[order]].tolist())

@@ -7,7 +7,7 @@ import pytest
 
 from hf_speech.errors import InputError
 from hf_speech.metrics import eer
-from hf_speech.verification.backend import Backend
+from hf_speech.verification.backend import NORMS, Backend, cohort_overlap
 
 
 def voices(speakers: int, each: int, seed: int, size: int = 12) -> tuple[np.ndarray, list[str]]:
@@ -61,19 +61,149 @@ def test_normalisation_is_the_definition() -> None:
     assert backend.score(vectors, [1], [3])[0] == pytest.approx(expected)
 
 
+def by_definition(vectors: np.ndarray, cohort: np.ndarray, top: int, left: int, right: int) -> float:
+    """One trial in float64: cosines about the cohort's mean, and the highest of each side's."""
+    centred = cohort - cohort.mean(axis=0)
+    others = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    sides = [vectors[i].astype(float) - cohort.mean(axis=0) for i in (left, right)]
+    one, other = (side / np.linalg.norm(side) for side in sides)
+    found = 0.0
+    for side in (one, other):
+        highest = sorted(float(side @ row) for row in others)[-top:]
+        found += (one @ other - np.mean(highest)) / np.std(highest) / 2
+    return found
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_scores_of_embeddings_in_float32_are_those_of_float64(norm: str) -> None:
+    rng = np.random.default_rng(5)
+    vectors, cohort = (rng.normal(size=(n, 192)).astype(np.float32) for n in (3_000, 700))
+    vectors[:30] += 2 * rng.normal(size=192)  # like each other, so that scores are high too
+    left, right = rng.integers(0, 3_000, (2, 6_000))
+    left[:40], right[:40] = rng.integers(0, 30, (2, 40))
+    backend = Backend.centred(cohort).normalised(cohort, norm=norm, top=100)
+    scores = backend.score(vectors, left, right)
+    for i in [*range(40), *rng.integers(0, 6_000, 20)]:
+        if norm == "none":
+            one, other = (vectors[side[i]] - cohort.mean(axis=0, dtype=float) for side in (left, right))
+            wanted = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        else:
+            wanted = by_definition(vectors, cohort.astype(float), {"as-norm": 100}.get(norm, 700), left[i], right[i])
+        assert scores[i] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+
+
+BACKENDS = {
+    "cosine": lambda train, names: Backend.cosine(12),
+    "centred": lambda train, names: Backend.centred(train),
+    "whole": lambda train, names: Backend.fit(train, names),
+    "s-norm": lambda train, names: Backend.fit(train, names, top=None).normalised(train, norm="s-norm"),
+    "as-norm": lambda train, names: Backend.centred(train).normalised(train, top=30),
+    "lda": lambda train, names: Backend.fit(train, names, lda=5),
+    "plda": lambda train, names: Backend.fit(train, names, plda=True, top=None),
+    "plda, as-norm": lambda train, names: Backend.fit(train, names, lda=8, shrinkage=None, plda=True),
+}
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_score_is_the_same_to_the_last_bit_turned_round_alone_or_among_others(kind: str) -> None:
+    backend = BACKENDS[kind](*voices(40, 3, seed=1))
+    heard, _ = voices(1_700, 3, seed=2)
+    left, right = np.random.default_rng(0).integers(0, len(heard), (2, 10_000))
+    scores = backend.score(heard, left, right)
+    np.testing.assert_array_equal(backend.score(heard, right, left), scores)
+    np.testing.assert_array_equal(backend.score(heard, left[::-1], right[::-1])[::-1], scores)
+    order = np.random.default_rng(1).permutation(len(heard))
+    place = np.argsort(order)
+    np.testing.assert_array_equal(backend.score(heard[order], place[left], place[right]), scores)
+    for i in range(0, 10_000, 199):
+        assert backend.score(heard[[left[i], right[i]]], [0], [1])[0] == scores[i]
+
+
 @pytest.mark.parametrize("top", [10, 1_000])
-def test_scores_are_symmetric_and_know_nothing_of_other_trials(top: int) -> None:
+def test_scores_do_not_depend_on_the_size_of_embeddings(top: int) -> None:
     train, names = voices(20, 3, seed=1)
     heard, _ = voices(6, 2, seed=2)
-    backend = Backend.fit(train, names, top=top)
     _, left, right = trials([str(i) for i in range(12)])
-    scores = backend.score(heard, left, right)
-    np.testing.assert_allclose(backend.score(heard, right, left), scores)
-    np.testing.assert_allclose(
-        [backend.score(heard[[i, j]], [0], [1])[0] for i, j in zip(left, right, strict=True)], scores
-    )
+    scores = Backend.fit(train, names, top=top).score(heard, left, right)
     louder = Backend.fit(5 * train, names, top=top)
-    np.testing.assert_allclose(louder.score(5 * heard, left, right), scores)
+    np.testing.assert_allclose(louder.score(5 * heard, left, right), scores, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cohort_is_of_speakers_or_of_recordings_and_whole_or_not() -> None:
+    train, names = voices(20, 3, seed=1)
+    heard, _ = voices(6, 2, seed=2)
+    _, left, right = trials([str(i) for i in range(12)])
+    fitted = Backend.fit(train, names, top=4)
+    again = Backend.fit(train, names, top=None).normalised(train, names, top=4)
+    np.testing.assert_array_equal(again.score(heard, left, right), fitted.score(heard, left, right))
+    whole = fitted.normalised(train, norm="s-norm")
+    assert (len(fitted.cohort), len(whole.cohort), whole.top) == (20, 60, 60)
+    np.testing.assert_array_equal(
+        whole.score(heard, left, right), fitted.normalised(train, top=60).score(heard, left, right)
+    )
+    plain = fitted.normalised(train, norm="none")
+    np.testing.assert_array_equal(
+        plain.score(heard, left, right), Backend.fit(train, names, top=None).score(heard, left, right)
+    )
+    means, deviations = whole.likeness(heard)
+    scores = plain.vectors(heard) @ plain.vectors(train).T
+    np.testing.assert_allclose(means, scores.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(deviations, scores.std(axis=1), atol=1e-6)
+    with pytest.raises(InputError, match="no cohort"):
+        plain.likeness(heard)
+
+
+def test_centring_is_about_the_mean() -> None:
+    train = np.array([[1.0, 1.0], [3.0, 1.0]])
+    scores = Backend.centred(train).score([[2.0, 2.0], [3.0, 1.0], [3.0, 2.0]], [0, 0], [1, 2])
+    np.testing.assert_allclose(scores, [0.0, 0.5**0.5], atol=1e-12)
+
+
+def test_scores_are_not_clipped() -> None:
+    """One recording twice is far above any cohort, one and its opposite as far below."""
+    rng = np.random.default_rng(0)
+    cohort = rng.normal(size=(500, 64))
+    backend = Backend.cosine(64).normalised(cohort, norm="s-norm")
+    vector = rng.normal(size=64)
+    high, low = backend.score(np.stack([vector, vector, -vector]), [0, 0], [1, 2])
+    assert high > 6 and low < -6
+
+
+def test_an_embedding_that_is_not_finite_is_named() -> None:
+    vectors = np.ones((4, 2), np.float32)
+    vectors[[1, 3], 0] = np.nan, np.inf
+    with pytest.raises(InputError, match=r"^the embedding of b is not finite \(2 in all\); leave it out$"):
+        Backend.cosine(2).score(vectors, [0, 2], [1, 3], ids=["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="^the embedding of d is not finite; leave it out$"):
+        Backend.cosine(2).score(vectors, [0], [3], ids=["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="^embedding 1 is not finite"):
+        Backend.centred(vectors)
+    assert Backend.cosine(2).score(vectors, [0], [2])[0] == pytest.approx(1)  # the others are in no trial
+    large = np.full((1_000, 2), 3e38, np.float32)  # finite, though their sum is not
+    assert Backend.cosine(2).score(large, [0], [1])[0] == pytest.approx(1)
+
+
+def test_test_speakers_in_a_cohort_are_counted() -> None:
+    assert cohort_overlap(["a", "a", "b", "c"], ["c", "a", "x", "a"]) == (["a", "c"], 3)
+    assert cohort_overlap(["a"], ["b"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"norm": "z-norm"}, "z-norm.*none, s-norm, as-norm|as-norm, none, s-norm"),
+        ({"top": 1}, "top is 1; give 2 or more"),
+        ({"speakers": ["a"] * 6}, "the cohort has 1 speaker; a deviation needs two"),
+        ({"speakers": ["a"] * 5}, r"shape \(6, 2\) for 5 speakers"),
+        ({"embeddings": np.ones((6, 3))}, r"shape \(6, 3\); this back end is for \(N, 2\)"),
+        ({"embeddings": np.ones((0, 2))}, "one row a recording"),
+        ({"embeddings": np.ones((1, 2))}, "the cohort has 1 recording"),
+        ({"embeddings": np.diag([1.0, np.nan]), "ids": ["x", "y"]}, "the embedding of y is not finite"),
+    ],
+)
+def test_what_is_no_cohort_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Backend.cosine(2).normalised(**{"embeddings": np.ones((6, 2)), **settings})
 
 
 def test_it_is_saved_and_read_back(tmp_path: Path) -> None:
@@ -115,6 +245,9 @@ def test_each_half_can_be_fitted_alone() -> None:
         (np.eye(3), ["a", "a", "b"], {"shrinkage": np.inf}, "shrinkage is inf"),
         (np.eye(3), ["a", "a", "b"], {"top": 2.5}, "top is 2.5; give 2 or more of the cohort's scores, a whole"),
         (np.ones((3, 2)), ["a", "a", "b"], {}, "each speaker's recordings have the same embedding"),
+        (np.eye(3), ["a", "a", "b"], {"lda": 2}, "lda is 2; give 1 to 1 dimensions"),
+        (np.eye(3), ["a", "a", "b"], {"lda": 0}, "lda is 0; give 1 to 1"),
+        (np.eye(3), ["a", "a", "b"], {"plda": True}, "PLDA of 3 dimensions: 3 recordings of 2 speakers"),
         (np.diag([1.0, np.nan, 1.0]), ["a", "a", "b"], {}, "embedding 1, of speaker 'a', is not finite; leave it out"),
     ],
 )

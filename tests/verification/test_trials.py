@@ -15,6 +15,7 @@ from hf_speech.verification import (
     make_trials,
     read_trials,
     speakers_of,
+    utterances_of,
     write_trials,
 )
 from hf_speech.verification.trials import most_trials
@@ -93,7 +94,7 @@ def test_an_id_with_a_dot_that_is_no_extension_stays_whole(tmp_path):
 
 
 def test_malformed_lines_are_named_and_left_out(tmp_path):
-    text = "2 a/b/c a/b/d\n1 a/b/c\n1 a/b/c a/b/d\n\ntarget a b\n0 a b c\n"
+    text = "2 a/b/c a/b/d\n1 a/b/c\n1 a/b/c a/b/d\n\nmaybe a b\n0 a b c\n"
     (tmp_path / "list.txt").write_text(text)
     problems = Problems("skip")
     assert read_trials(tmp_path / "list.txt", problems)["line"].to_pylist() == [3]
@@ -161,6 +162,19 @@ def test_no_more_problems_are_put_into_words_than_are_remembered():
         problems.add_many({"missing file": 10 * KEPT}, words())
     assert worded == list(range(KEPT)) and len(problems) == 20 * KEPT
     assert [p.line for p in problems] == worded and "\n" not in next(iter(problems)).reason
+
+
+def test_a_name_with_a_blank_is_not_written_where_blanks_part_names(tmp_path):
+    (tmp_path / "list.csv").write_text("label,left,right\n1,a b/1,a/2\n")
+    trials = read_trials(tmp_path / "list.csv")
+    with pytest.raises(InputError, match="the name 'a b/1' has a blank in it"):
+        write_trials(trials, tmp_path / "list.txt")
+    assert [file.name for file in tmp_path.iterdir()] == ["list.csv"]
+
+
+def test_the_utterances_of_a_list_are_each_named_once(tmp_path):
+    (tmp_path / "list.txt").write_text("1 b a\n0 c b\n1 b d.wav\n")
+    assert utterances_of(read_trials(tmp_path / "list.txt")) == ["b", "c", "a", "d"]
 
 
 def test_the_speakers_of_a_list(tmp_path):
