@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.cli import _parser
+from hf_speech.cli.entry import parser
 from hf_speech.experiments.command import CROSSVAL, SWEEP, own_flags
 from hf_speech.experiments.grid import read_sweep
 from hf_speech.fields import parse_flags
@@ -26,7 +26,7 @@ def train_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_examples_of_help_hold(example: str, train_yaml: Path) -> None:
     """Their words, their recipes with their fields, and validation rows wherever something is chosen by them."""
     words, fields = take_fields(shlex.split(example)[1:])
-    options = _parser().parse_args(words)
+    options = parser().parse_args(words)
     if options.command == "crossval":
         configs = [read_config(options.config, parse_flags(fields))]
         assert (options.folds is None) != (options.within is None)

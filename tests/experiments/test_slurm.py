@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from hf_speech.cli import _parser
+from hf_speech.cli.entry import parser
 from hf_speech.errors import InputError
 from hf_speech.experiments.command import launcher_of
 from hf_speech.experiments.jobs import Job, Outcome
@@ -303,7 +303,7 @@ def test_ctrl_c_leaves_the_jobs_to_slurm(cluster: Path, corpus: Path, tmp_path: 
 def test_lines_of_shell_stay_whole(cluster: Path, tmp_path: Path) -> None:
     lines = ["export LD=a,b", "module load cuda"]
     words = ["crossval", "x.yaml", "--launcher", "slurm", *(word for line in lines for word in ("--setup", line))]
-    made = launcher_of(_parser().parse_args([*words, "--memory-gb", "2", "--cpus", "2"]), tmp_path)
+    made = launcher_of(parser().parse_args([*words, "--memory-gb", "2", "--cpus", "2"]), tmp_path)
     assert (made.options.setup, made.options.memory_gb, made.options.cpus) == (lines, 2.0, 2)
 
 

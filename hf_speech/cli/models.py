@@ -1,0 +1,82 @@
+"""`hf-speech evaluate`, `predict` and `card`: what is done with models that are there."""
+
+import argparse
+from pathlib import Path
+
+from ..errors import EXIT_OK, InputError
+from .parser import Commands, add_command
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Puts `evaluate` into the parser."""
+    evaluate = add_command(commands, "evaluate", _evaluate, "measure a model on labelled data",
+                        "hf-speech evaluate my-model my-recordings/test\n"
+                        "hf-speech evaluate user/model user/data --split test --target emotion")  # fmt: skip
+    evaluate.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    evaluate.add_argument("dataset", metavar="DATASET", help="a folder, a csv, or a name on the Hub")
+    evaluate.add_argument("--split", help="split to measure on (test if there is one, else all there is)")
+    evaluate.add_argument("--output-dir", help="folder for results.json and plots (evaluation-MODEL)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
+
+
+def add_predict(commands: Commands) -> None:
+    """Puts `predict` into the parser."""
+    predict = add_command(commands, "predict", _predict, "labels and scores of audio files",
+                       "hf-speech predict my-model speech.wav\n"
+                       "hf-speech predict my-model recordings/ --json > predictions.json")  # fmt: skip
+    predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    predict.add_argument("files", metavar="FILE", nargs="+", help="audio files, or folders of them")
+    predict.add_argument(
+        "--json", action="store_true", help="an array of {file, label, score, scores}, {file, value}, or with tasks"
+    )
+    predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
+    predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
+
+
+def add_card(commands: Commands) -> None:
+    """Puts `card` into the parser."""
+    card = add_command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
+    card.add_argument("folder", metavar="DIR", help="a model's folder")
+
+
+def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
+    from ..fields import parse_flags
+    from ..training.measure import measure
+    from ..training.run import summary
+
+    folder = Path(options.output_dir or f"evaluation-{Path(options.model).name}")
+    results = measure(
+        options.model, options.dataset, folder, parse_flags(fields), split=options.split, overwrite=options.overwrite
+    )
+    print(summary(results, folder))
+    return EXIT_OK
+
+
+def _predict(options: argparse.Namespace, fields: list[str]) -> int:
+    import json
+
+    from ..inference import in_words, load_model, predict
+
+    channel = int(options.channel) if options.channel.isdigit() else options.channel
+    model, extractor = load_model(options.model)
+    predictions = predict(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
+    if options.json:
+        print(json.dumps(predictions, indent=2, ensure_ascii=False))
+        return EXIT_OK
+    width = max(len(row["file"]) for row in predictions)
+    for row in predictions:
+        print(f"{row['file']:{width}}  {in_words(row)}")
+    return EXIT_OK
+
+
+def _card(options: argparse.Namespace, fields: list[str]) -> int:
+    from ..hub.card import write_card
+    from ..hub.recipe_card import is_recipe, write_recipe_card
+    from ..training.folder import experiment_in
+
+    folder = Path(options.folder)
+    kind = experiment_in(folder)
+    if kind is not None:
+        raise InputError(f"{folder}: holds a {kind}, which writes its page itself; give the folder of a run in it")
+    print(write_recipe_card(folder) if is_recipe(folder) else write_card(folder))
+    return EXIT_OK
