@@ -2,14 +2,19 @@
 
 import contextlib
 import csv
+import errno
 import fcntl
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ENOUGH = 1 << 20  # free bytes: below them a disk is full, whatever the library that wrote has called it
 
 
 @contextlib.contextmanager
@@ -45,6 +50,13 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error is that of a full disk or quota: libraries tell it by number, by words, or not at all."""
+    number = getattr(error, "errno", None)
+    told = any(f"os error {code}" in str(error) for code in _FULL) or "No space left" in str(error)
+    return number in _FULL or told or shutil.disk_usage(folder).free < _ENOUGH
 
 
 def locked(handle: int, patience: float = math.inf) -> bool | None:

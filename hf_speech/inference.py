@@ -162,7 +162,7 @@ def infer(
             for name, tensor in _named(outputs).items():
                 values = tensor.float().cpu().numpy()
                 collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
-    averaged = {name: _average(values, owners, lengths, len(rows)) for name, values in collected.items()}
+    averaged = {name: average_of_pieces(values, owners, lengths, len(rows)) for name, values in collected.items()}
     logits = {}
     for task in tasks_of(model):
         values = averaged.get(f"logits/{task.name}", averaged["logits"])
@@ -195,7 +195,7 @@ def _named(outputs: Any) -> dict[str, torch.Tensor]:
     return {name: values for name, values in tensors.items() if values is not None}
 
 
-def _average(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+def average_of_pieces(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """Weighted means of the pieces of each utterance: (P, C), (P,), (P,) -> (count, C)."""
     total = np.zeros((count, values.shape[1]))
     np.add.at(total, owners, values * weights[:, None])
@@ -237,10 +237,30 @@ def predict(
     Raises:
         InputError: files are missing, broken, or too short for the model.
     """
+    rows, outcome = hear(model, feature_extractor, files, channel=channel, on_bad=on_bad)
+    return predictions(model, rows, outcome)
+
+
+def hear(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    files: Sequence[str | Path],
+    *,
+    channel: int | str = "mean",
+    on_bad: str = "raise",
+) -> tuple[Dataset, Inference]:
+    """The files that can be used, as rows with `path`, `length` and `duration`, and what the model says of them.
+
+    See `predict` for the arguments.
+    """
     rows = rows_of_files(files)
     shortest_seconds = shortest(model) / SAMPLE_RATE
     rows, _ = check_rows(rows, how="full", on_bad=on_bad, min_duration=shortest_seconds, channel=channel)
-    outcome = infer(model, feature_extractor, rows, channel=channel, description="predicting")
+    return rows, infer(model, feature_extractor, rows, channel=channel, description="predicting")
+
+
+def predictions(model: PreTrainedModel, rows: Dataset, outcome: Inference) -> list[dict[str, Any]]:
+    """What `predict` gives, of what `hear` gave."""
     tasks = tasks_of(model)
     said = []
     for row, file in enumerate(rows["path"]):

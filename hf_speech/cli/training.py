@@ -85,9 +85,9 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
 
         print(f"{describe_fields()}\n\n{describe_parts()}")
         return EXIT_OK
+    from ..ranks import first_speaks, leave_process_group
     from ..training.arguments import read_config
-    from ..training.ranks import first_speaks
-    from ..training.run import leave_process_group, summary, train
+    from ..training.run import summary, train
 
     with first_speaks():
         given = parse_flags(fields)

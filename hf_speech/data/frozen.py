@@ -107,5 +107,16 @@ def entry_names(rows: Dataset, pieces: Sequence[Chunk], channel: int | str) -> l
                 of_file[path] = sha256_of(Path(path))
             audio.append(of_file[path] if content is None else hashlib.sha256(content).hexdigest())
             channels.append(channel_of(row, channel))
-    cuts = [[audio[piece.row], piece.start or 0.0, piece.end, channels[piece.row]] for piece in pieces]
-    return [hashlib.sha256(json.dumps(cut).encode()).hexdigest()[:32] for cut in cuts]
+    return [entry_name(audio[piece.row], piece, channels[piece.row]) for piece in pieces]
+
+
+def entry_name(content: str, piece: Chunk, channel: int | str) -> str:
+    """A name for a piece of audio by what is heard there.
+
+    Args:
+        content: SHA-256 of the stored bytes.
+        piece: the cut.
+        channel: that is heard.
+    """
+    cut = [content, piece.start or 0.0, piece.end, channel]
+    return hashlib.sha256(json.dumps(cut).encode()).hexdigest()[:32]

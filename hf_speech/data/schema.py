@@ -4,6 +4,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -259,3 +260,24 @@ def media_fragment(start: float | None, end: float | None, channel: int | str | 
     span = f"#t={start or 0:.10g},{'' if end is None else f'{end:.10g}'}"
     whole = start is None and end is None
     return ("" if whole else span) + ("" if channel is None else f"#channel={channel}")
+
+
+def item_ids(rows: Dataset, root: str | None) -> list[str]:
+    """A name an utterance that does not hang on where the data lies.
+
+    The column `id` where every row has one of its own, else the path beneath the data set, and the cut.
+    """
+    if "id" in rows.column_names:
+        named = [name for name in column_texts(rows, "id") if name is not None]
+        if len(set(named)) == len(rows):
+            return named
+    folder = Path(root).absolute() if root else None
+    folder = folder.parent if folder is not None and folder.is_file() else folder
+    ids = []
+    for i, path in enumerate(audio_paths(rows)):
+        name = path or f"row {i}"
+        if folder is not None and Path(name).is_relative_to(folder):
+            name = Path(name).relative_to(folder).as_posix()
+        ids.append(name)
+    cuts = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end", "channel"))
+    return [name + media_fragment(*cut) for name, *cut in zip(ids, *cuts, strict=True)]

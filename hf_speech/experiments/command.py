@@ -2,15 +2,13 @@
 
 import argparse
 import contextlib
-import dataclasses
 import os
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import EXIT_OK, InputError
-from ..flags import check_fields
+from ..flags import add_flags, check_fields, given_flags
 from .options import SlurmOptions
 
 CROSSVAL = "hf-speech crossval train.yaml --folds speaker_id --runs 3 --output-dir runs/folds --parallel 2\n"
@@ -52,11 +50,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-frozen-cache", action="store_true", help="run a frozen encoder every time")
     parser.add_argument("--launcher", choices=("local", "slurm"), default="local", help="here, or on a cluster")
     parser.add_argument("--parallel", type=int, help="runs at a time (1 here; on a cluster as many as it lets)")
-    group = parser.add_argument_group("on a cluster")
-    hints = typing.get_type_hints(SlurmOptions)
-    for item in dataclasses.fields(SlurmOptions):
-        how = "append" if typing.get_origin(hints[item.name]) is list else "store"
-        group.add_argument(f"--{item.name.replace('_', '-')}", action=how, help=item.metadata["help"])
+    add_flags(parser, SlurmOptions, "on a cluster")
 
 
 def own_flags(name: str) -> set[str]:
@@ -72,8 +66,7 @@ def launcher_of(options: argparse.Namespace, root: Path) -> Any:
     Raises:
         InputError: flags of a cluster without one, values that can't be, or no Slurm.
     """
-    given = {item.name: getattr(options, item.name) for item in dataclasses.fields(SlurmOptions)}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = given_flags(SlurmOptions, options)
     if options.launcher == "local":
         if given:
             raise InputError(f"--{next(iter(given)).replace('_', '-')} is for a cluster: give --launcher slurm too")
@@ -82,20 +75,7 @@ def launcher_of(options: argparse.Namespace, root: Path) -> Any:
         return LocalLauncher(1 if options.parallel is None else options.parallel)
     from .slurm import SlurmLauncher
 
-    return SlurmLauncher(root / "slurm", options.parallel, SlurmOptions(**_fitted(given)))
-
-
-def _fitted(given: Mapping[str, Any]) -> dict[str, Any]:
-    from ..fields import fit, kinds
-
-    hints = typing.get_type_hints(SlurmOptions)
-    fitted = {}
-    for name, value in given.items():
-        whole = int in kinds(hints[name])
-        if whole and not value.lstrip("-").isdigit():
-            raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number")
-        fitted[name] = int(value) if whole else fit(value, hints[name], f"--{name.replace('_', '-')}")
-    return fitted
+    return SlurmLauncher(root / "slurm", options.parallel, SlurmOptions(**given))
 
 
 def run_crossval(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:
@@ -138,7 +118,7 @@ def _experiment() -> Iterator[None]:
         InputError: this is one of several processes, each of which would start the same runs in the same folder.
     """
     if {"RANK", "LOCAL_RANK"} & os.environ.keys():
-        from ..training.ranks import first_speaks
+        from ..ranks import first_speaks
 
         with first_speaks():
             raise InputError(

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import write_table
 from ..metrics.numbers import voices
 from ..plots import FILE_NAMES, plot_confusion, plot_folds
+from ..predictions import Predictions, read_predictions
 from ..results import Results, metric_rows, run_facts
 from ..training.config import RunConfig
 from ..training.facts import data_name, public_arguments
@@ -27,7 +28,6 @@ from .fold_numbers import FoldPart, fold_numbers
 from .folds import Folds, folds_of
 from .jobs import Launcher
 from .members import Ended, Member, experiment_folder, measured, member_config, run_members
-from .predictions import Predictions, read_predictions
 from .tables import FOLDS_PLOT, TABLE, dead_or_done, write_page
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from ..errors import EXIT_STOPPED, InputError, list_some, one_line
 from ..fields import read_yaml
-from ..files import replacing
+from ..files import is_full, replacing
 from ..results import FILE_NAME, Results
 from ..training.arguments import laid_over, make_config
-from ..training.checkpoints import FREE, differences, is_full
+from ..training.checkpoints import FREE, differences
 from ..training.config import RunConfig
 from ..training.folder import EXPERIMENT, alone
 from ..training.recipes import CONFIG_NAME

@@ -9,7 +9,7 @@ from ..errors import InputError
 
 def _meaning(text: str, default: Any) -> Any:
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
+        return field(default_factory=lambda: list(default), metadata={"help": text, "several": True})
     return field(default=default, metadata={"help": text})
 
 

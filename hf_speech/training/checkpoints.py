@@ -6,7 +6,6 @@ then called `checkpoint-<step>`; before a run goes on, the list is checked.
 """
 
 import dataclasses
-import errno
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ..errors import InputError, list_some
-from ..files import sha256_of, to_disk
+from ..files import is_full, sha256_of, to_disk
 from .hf_arguments import TRAINING_DEFAULTS
 
 logger = logging.getLogger(__name__)
@@ -36,8 +35,6 @@ FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id"}
 _MEND = "give what it was to go on, another --output-dir, or --overwrite to start anew"
 # A worker has one thread, whose sums differ in the last digit from those of several.
 _NEARLY = {"dataloader_num_workers"}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_ENOUGH = 1 << 20  # free bytes: below them a disk is full, whatever the library that wrote has called it
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -218,13 +215,6 @@ def told_of_full_disk(folder: Path, what: str) -> Iterator[None]:
             f"{folder}: the disk is full, and {what} could not be written; {there}; make room and give the same "
             "command again"
         ) from error
-
-
-def is_full(error: BaseException, folder: Path) -> bool:
-    """Whether an error is that of a full disk or quota: libraries tell it by number, by words, or not at all."""
-    number = getattr(error, "errno", None)
-    told = any(f"os error {code}" in str(error) for code in _FULL) or "No space left" in str(error)
-    return number in _FULL or told or shutil.disk_usage(folder).free < _ENOUGH
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:

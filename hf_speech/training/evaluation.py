@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.multilabel import SEPARATOR
+from ..data.schema import item_ids
 from ..data.targets import known, labels_of
 from ..files import write_table
 from ..inference import MAX_SECONDS, describe, infer, predicted_classes, tasks_of
@@ -19,7 +20,7 @@ from ..plots import FILE_NAMES, plot_confusion, plot_name, plot_numbers, plot_re
 from ..results import metric_rows
 from .config import RunConfig
 from .facts import data_name
-from .rows import RunRows, item_ids
+from .rows import RunRows
 from .tasks import interval_numbers, metric_name
 from .trials import ValidationTrials
 

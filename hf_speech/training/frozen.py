@@ -7,8 +7,6 @@ those of float32, whatever precision the rest is trained in.
 """
 
 import logging
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,16 +28,15 @@ from ..models.embedding import evaluating
 from ..models.encoder import Encoder
 from ..models.frames import length_batches
 from ..models.pooling import POOLINGS
+from ..ranks import local_device
+from ..store import ENTRY_BYTES, Store, in_megabytes
 from .arguments import model_settings
 from .build import augmentation_of
 from .config import RunConfig
 from .frozen_model import boundary_of, identity, stand_in
-from .frozen_store import SHARD_BYTES, SHARD_SECONDS, FrozenStore, in_megabytes
 from .rows import RunRows
 
 logger = logging.getLogger(__name__)
-
-_ENTRY = 200  # bytes in a shard beside the numbers, and more: an entry's name, shape and place
 
 
 def check_frozen(config: RunConfig) -> None:
@@ -101,7 +98,8 @@ def run_once(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> Ru
     _require_frozen(speech.frame_encoder)
     kind = boundary_of(speech)
     name = config.model.backbone or speech.config.backbone_config.model_type
-    store = FrozenStore(Path(str(config.batches.frozen_cache)), identity(speech, extractor, kind), name)
+    cache = Path(str(config.batches.frozen_cache))
+    store = Store(cache, identity(speech, extractor, kind), name, option="frozen_cache")
     parts = _parts(config, rows)
     wanted = {name for part in parts.values() for name in part.names}
     found = store.places(wanted)
@@ -186,9 +184,9 @@ class _Pass:
     def __init__(self, config: RunConfig, speech: Any, extractor: Any, kind: str) -> None:
         self.speech, self.extractor, self.kind = speech, extractor, kind
         self.channel, self.workers = config.data.channel, config.training.get("dataloader_num_workers", 0)
-        self.device = _device(config)
+        self.device = torch.device("cpu") if config.training.get("use_cpu") else local_device()
 
-    def add(self, pieces: Mapping[str, tuple[Dataset, Chunk]], store: FrozenStore) -> None:
+    def add(self, pieces: Mapping[str, tuple[Dataset, Chunk]], store: Store) -> None:
         """Keeps what the encoder says of pieces, by name.
 
         Raises:
@@ -199,17 +197,10 @@ class _Pass:
         told = "the encoder is run once, over %d utterances, %.0f s; what it says (%s) takes about %s in %s"
         logger.info(told, len(pieces), sum(lengths) / SAMPLE_RATE, self.kind, in_megabytes(size), store.folder)
         store.require_room(size)
-        shard: dict[str, Tensor] = {}
-        begun = time.monotonic()
         self.speech.to(self.device)
-        for said in self._said(pieces, length_batches(lengths, BATCH_SECONDS * SAMPLE_RATE)):
-            shard |= said
-            held = sum(values.nbytes for values in shard.values())
-            if held >= SHARD_BYTES or time.monotonic() - begun > SHARD_SECONDS:
-                store.write(shard)
-                shard, begun = {}, time.monotonic()
-        if shard:
-            store.write(shard)
+        with store.adding() as keep:
+            for said in self._said(pieces, length_batches(lengths, BATCH_SECONDS * SAMPLE_RATE)):
+                keep(said)
         self.speech.to("cpu")
 
     def bytes_of(self, lengths: Sequence[int]) -> int:
@@ -222,7 +213,7 @@ class _Pass:
             hop = encoder.hop * SAMPLE_RATE / self.extractor.sampling_rate
             frames = sum(int(length / hop) + 2 for length in lengths)
             numbers = frames * encoder.output_size * (encoder.depth + 1 if self.kind == "layers" else 1)
-        return 4 * numbers + _ENTRY * len(lengths)
+        return 4 * numbers + ENTRY_BYTES * len(lengths)
 
     def _said(
         self, pieces: Mapping[str, tuple[Dataset, Chunk]], batches: Sequence[Sequence[int]]
@@ -255,11 +246,3 @@ class _Pass:
         counts, plain = mask.sum(1).tolist(), torch.contiguous_format
         kept = zip(frames.float().cpu(), counts, strict=True)
         return [values[:count].clone(memory_format=plain) for values, count in kept]
-
-
-def _device(config: RunConfig) -> torch.device:
-    """Where the run will train: on several processes, each has its own."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is None or config.training.get("use_cpu"):
-        return torch.device("cpu")
-    return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", "0")))

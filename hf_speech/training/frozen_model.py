@@ -1,22 +1,17 @@
 """The stand-in for a frozen encoder that was run once, and what tells one such encoder from others."""
 
-import hashlib
 from typing import Any
 
-import torch
-import transformers
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..identity import digest_of_weights, heard_as, releases, settings_that_count
 from ..inference import own_model
 from ..models.encoder import Encoder, EncoderOutput, Rung
 from ..models.necks import NoNeck
 from ..models.pooling import FirstPooling, RandomPooling
 
-FORMAT = 1  # of what is kept; to be raised when other numbers come out for the same audio
-# Of an encoder's configuration, what says nothing about its output: where it is from, and what acts in training only.
-_IDLE = {"_name_or_path", "architectures", "transformers_version", "id2label", "label2id"}
-_IDLE_WORDS = ("dropout", "mask_time", "mask_feature", "layerdrop", "spec_augment")
+FORMAT = 2  # of what is kept; to be raised when other numbers come out for the same audio
 
 
 class FrozenEncoder(Encoder):
@@ -128,43 +123,20 @@ def identity(speech: Any, extractor: Any, kind: str) -> dict[str, Any]:
         kind: see `boundary_of`.
     """
     encoder, config = speech.frame_encoder, speech.config
-    settings = {
-        name: value
-        for name, value in config.backbone_config.to_dict().items()
-        if name not in _IDLE and not any(word in name for word in _IDLE_WORDS)
-    }
     pooled = {name: getattr(config, name) for name in ("neck", "neck_config", "pooling", "pooling_config")}
     return {
         "format": FORMAT,
         "boundary": kind,
-        "backbone": settings,
+        "backbone": settings_that_count(config.backbone_config.to_dict()),
         "attention": config._attn_implementation,
         "layer": config.layer,
         "class_token": getattr(encoder, "class_token", None) is not None,
         **(pooled if kind == "pooled" else {}),
-        "sampling_rate": int(extractor.sampling_rate),
-        "do_normalize": bool(extractor.do_normalize),
+        **heard_as(extractor),
         "dtype": str(speech.dtype),
-        "torch": _release(torch.__version__),
-        "transformers": _release(transformers.__version__),
-        "weights": _digest_of_weights(encoder),
+        **releases(),
+        # The weights of a sum of layers are trained.
+        "weights": digest_of_weights(
+            (name, values) for name, values in encoder.state_dict().items() if not name.startswith("layer_mix.")
+        ),
     }
-
-
-def _release(version: str) -> str:
-    """Major and minor.
-
-    >>> _release("2.13.0+cpu")
-    '2.13'
-    """
-    return ".".join(version.split(".")[:2])
-
-
-def _digest_of_weights(encoder: Encoder) -> str:
-    digest = hashlib.sha256()
-    for name, values in encoder.state_dict().items():
-        # The one is trained, the other is for masks in training: drawn anew where a checkpoint has none.
-        if not name.startswith("layer_mix.") and not name.endswith("masked_spec_embed"):
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-            digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

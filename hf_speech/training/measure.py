@@ -17,12 +17,13 @@ from ..data.several import binned_rows, label_table
 from ..data.targets import label_rows, rows_with_target
 from ..errors import InputError, lookup, unknown_name
 from ..inference import load_model, shortest, tasks_of
+from ..model_facts import model_facts
 from ..models.tasks import Task
 from ..results import FILE_NAME, Results, run_facts
 from .arguments import read_config
 from .config import RunConfig
 from .evaluation import evaluate_split, write_evaluation
-from .facts import data_facts, model_facts, public_arguments
+from .facts import data_facts, public_arguments
 from .rows import RunRows, load_used
 from .run import DEFAULT_SEED
 

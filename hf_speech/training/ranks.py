@@ -1,11 +1,6 @@
 """Processes that train one model together: each validates a share of the rows, and all hear of all."""
 
-import os
-import re
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,29 +8,7 @@ import torch.distributed as dist
 from accelerate.utils import gather_object
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import BrokenRunError, InputError, one_line
 from ..inference import Inference
-from .checkpoints import checkpoints
-
-_TURN = 10.0  # seconds in which the first process of a machine refuses what all of them refuse
-# What gloo and NCCL say of a process that is gone.
-_LOST = ("onnection reset by peer", "onnection closed by peer", "Broken pipe", "remote process exited", "NCCL")
-
-
-@contextmanager
-def first_speaks() -> Iterator[None]:
-    """Leaves it to the first process of a machine to say what all of them refuse before they train together.
-
-    torchrun ends all when one has ended, so the others must not end first. Where they are not ended they speak too:
-    what they refuse may be theirs alone.
-    """
-    try:
-        yield
-    except InputError:
-        place = os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0"))
-        if place != "0" and not (dist.is_available() and dist.is_initialized()):
-            time.sleep(_TURN)
-        raise
 
 
 def shares(wrapped: Any) -> bool:
@@ -87,38 +60,6 @@ def gathered(outcome: Inference | None, rows: Sequence[int], count: int) -> Infe
         if first.embeddings is not None
         else None,
     )
-
-
-@contextmanager
-def told_of_lost_ranks(folder: Path) -> Iterator[None]:
-    """Turns the errors by which a process learns that another one is gone into one line.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        BrokenRunError: in their place.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not (dist.is_available() and dist.is_initialized() and any(words in str(error) for words in _LOST)):
-            raise
-        found = checkpoints(folder)
-        last = f"the same command goes on from {found[-1]}" if found else "there is no checkpoint yet"
-        raise BrokenRunError(
-            f"another process of this run has ended ({_first_sentence(error)}): what it said itself, and torchrun, "
-            f"tell why; {last}"
-        ) from error
-
-
-def _first_sentence(error: Exception) -> str:
-    """Without the advice that follows it, and the place in gloo's source before it.
-
-    >>> _first_sentence(RuntimeError("[a/pair.cc:547] Connection closed by peer [127.0.0.1]:15. This may mean more."))
-    'Connection closed by peer [127.0.0.1]:15'
-    """
-    return re.sub(r"^\[\S+:\d+\] ", "", one_line(error)).partition(". ")[0].rstrip(".")
 
 
 def share_statistics(model: Any) -> None:

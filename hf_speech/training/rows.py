@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio, check_rows
 from ..data.home import find_dataset
 from ..data.readers import load_rows
-from ..data.schema import Splits, audio_paths, column_texts, media_fragment
+from ..data.schema import Splits, item_ids
 from ..data.several import TargetRule, encode_targets
 from ..data.splits import only_rows, split_rows
 from ..data.targets import encode_stream
@@ -285,24 +284,3 @@ def _read_stream(
     return RunRows(
         Splits({"train": encode(streams["train"]), **checked}), {target: names}, 0, bad, root=arguments.dataset
     )
-
-
-def item_ids(rows: Dataset, root: str | None) -> list[str]:
-    """A name an utterance that does not hang on where the data lies.
-
-    The column `id` where every row has one of its own, else the path beneath the data set, and the cut.
-    """
-    if "id" in rows.column_names:
-        named = [name for name in column_texts(rows, "id") if name is not None]
-        if len(set(named)) == len(rows):
-            return named
-    folder = Path(root).absolute() if root else None
-    folder = folder.parent if folder is not None and folder.is_file() else folder
-    ids = []
-    for i, path in enumerate(audio_paths(rows)):
-        name = path or f"row {i}"
-        if folder is not None and Path(name).is_relative_to(folder):
-            name = Path(name).relative_to(folder).as_posix()
-        ids.append(name)
-    cuts = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end", "channel"))
-    return [name + media_fragment(*cut) for name, *cut in zip(ids, *cuts, strict=True)]

@@ -14,13 +14,16 @@ from transformers import set_seed
 from ..errors import InputError
 from ..hub.card import write_card
 from ..hub.words import is_of_trials
+from ..model_facts import model_facts
 from ..plots import FILE_NAMES, plot_curves, plot_name
+from ..ranks import told_of_lost_ranks
 from ..results import FILE_NAME, Results, run_facts
+from ..verification.kept import BACKEND_FILE
 from .adapters import FOLDER, save_adapted
-from .checkpoints import check_same_data, check_same_parts, told_of_full_disk
+from .checkpoints import check_same_data, check_same_parts, checkpoints, told_of_full_disk
 from .config import RunConfig
 from .evaluation import Evaluation, evaluate_split, write_evaluation
-from .facts import data_facts, model_facts, public_arguments, recipe_facts, selection
+from .facts import data_facts, public_arguments, recipe_facts, selection
 from .folder import (
     FINISHING,
     StartAnew,
@@ -32,7 +35,6 @@ from .folder import (
 )
 from .frozen import run_once
 from .frozen_model import put_back
-from .ranks import told_of_lost_ranks
 from .recipes import CONFIG_NAME
 from .rows import RunRows
 from .setup import make_trainer, read_and_build
@@ -81,7 +83,11 @@ def _train(config: RunConfig, folder: Path) -> Results:
         speeds = "; before speeds: every row as at the slowest" if config.batches.augment.get("speeds") else ""
         logger.info("%s%s", trainer.sampler.describe(), speeds)
     begun = time.monotonic()
-    with told_where(lambda: trainer.state, folder), told_of_full_disk(folder, "the log"), told_of_lost_ranks(folder):
+    with (
+        told_where(lambda: trainer.state, folder),
+        told_of_full_disk(folder, "the log"),
+        told_of_lost_ranks(lambda: _left(folder)),
+    ):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     times = {"started": started, "train_seconds": time.monotonic() - begun}
     if not trainer.is_world_process_zero():
@@ -99,15 +105,10 @@ def _train(config: RunConfig, folder: Path) -> Results:
         return _finish(folder, fresh, config, rows, model, extractor, trainer, times)
 
 
-def leave_process_group() -> None:
-    """Ends the connections to the other processes of a distributed run, if there are any.
-
-    Left to the end of the process, gloo's threads may still run when they are destroyed, which aborts it.
-    """
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+def _left(folder: Path) -> str:
+    """From where a run goes on that has lost one of its processes."""
+    found = checkpoints(folder)
+    return f"the same command goes on from {found[-1]}" if found else "there is no checkpoint yet"
 
 
 def _refuse_divergence(model: Any) -> None:
@@ -167,7 +168,7 @@ def _finish(
         path.chmod(0o644)  # safetensors leaves its file to its owner alone
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     stale = [path for kind in FILE_NAMES for path in folder.glob(plot_name(kind, "*"))]
-    for path in (folder / FILE_NAME, folder / "predictions.csv", *stale):
+    for path in (folder / FILE_NAME, folder / "predictions.csv", folder / BACKEND_FILE, *stale):
         path.unlink(missing_ok=True)
     if not config.run.keep_checkpoints:
         remove_checkpoints(folder)

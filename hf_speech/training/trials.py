@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..data.problems import Problems
+from ..data.schema import column_texts, item_ids
 from ..errors import InputError, one_line
 from ..metrics import verification_numbers
 from ..metrics.verification import eer, min_dcf
 from ..results import metric_rows
 from ..verification.backend import Backend
 from ..verification.trials import check_trials, read_trials, without_extension
-from .rows import item_ids
 
 NUMBERS = ("eer", "min_dcf")
 
@@ -69,7 +69,7 @@ class ValidationTrials:
         return metric_rows(numbers, dataset=dataset, split=split, ids=ids)
 
     def _scores(self, embeddings: np.ndarray) -> np.ndarray:
-        return Backend.cosine(embeddings.shape[1]).score(embeddings, self.left, self.right)
+        return Backend.cosine(embeddings.shape[1]).score(embeddings, self.left, self.right, ids=self.ids)
 
 
 def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationTrials:
@@ -93,7 +93,8 @@ def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationT
     problems = Problems()
     ids = item_ids(rows, root)
     names = [without_extension(name) for name in ids]
-    trials = check_trials(read_trials(there[0], problems), pa.array(names), there[0], problems)
+    trials = read_trials(there[0], problems)
+    trials = check_trials(trials, pa.array(names), there[0], problems, speakers=_speakers_of(rows, names))
     problems.settle(str(there[0]), option=None)
     place = {name: i for i, name in enumerate(names)}
     left, right = (
@@ -102,18 +103,11 @@ def validation_trials(name: str, rows: Dataset, root: str | None) -> ValidationT
     labels = np.asarray(trials["label"].to_numpy())
     if not 0 < pc.sum(trials["label"]).as_py() < len(labels):
         raise InputError(f"{there[0]}: trials of one kind only; an equal error rate needs both")
-    _check_speakers(there[0], rows, ids, labels, left, right)
     return ValidationTrials(labels, left, right, ids)
 
 
-def _check_speakers(
-    file: Path, rows: Dataset, ids: Sequence[str], labels: np.ndarray, left: np.ndarray, right: np.ndarray
-) -> None:
-    """Refuses a label that the rows' speakers belie: now, and not after the training."""
+def _speakers_of(rows: Dataset, names: Sequence[str]) -> dict[str, str | None] | None:
+    """Who speaks in each row; None where that is not known, and the names may say it."""
     if "speaker_id" not in rows.column_names:
-        return
-    speakers = list(rows["speaker_id"])
-    for label, one, other in zip(labels, left, right, strict=True):
-        if None not in (speakers[one], speakers[other]) and (speakers[one] == speakers[other]) != bool(label):
-            truth = "two speakers" if label else "one speaker"
-            raise InputError(f"{file}: the label of {ids[one]} {ids[other]} is {label}, but they are {truth}; mend it")
+        return None
+    return dict(zip(names, column_texts(rows, "speaker_id"), strict=True))

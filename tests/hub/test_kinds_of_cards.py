@@ -18,9 +18,9 @@ from hf_speech.hub.card import render_card
 from hf_speech.hub.recipe_card import is_recipe
 from hf_speech.hub.words import METRICS
 from hf_speech.metrics import CLASSIFICATION_METRICS, MULTILABEL_METRICS, ORDINAL_METRICS, REGRESSION_METRICS
+from hf_speech.model_facts import model_facts
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.results import Results, validate
-from hf_speech.training.facts import model_facts
 
 from ..models.tiny import lively, tiny_config
 from ..test_results import example

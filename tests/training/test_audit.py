@@ -15,11 +15,12 @@ import yaml
 from datasets import Audio, Dataset
 
 from hf_speech.data.audit import audit
+from hf_speech.data.schema import item_ids
 from hf_speech.data.several import TargetRule
 from hf_speech.errors import InputError
 from hf_speech.training.arguments import make_config
 from hf_speech.training.config import DataArguments, SplitArguments
-from hf_speech.training.rows import RunRows, item_ids, read_rows
+from hf_speech.training.rows import RunRows, read_rows
 
 from .runs import TINY, read_results, read_table, refusal, train_tiny, write_table
 

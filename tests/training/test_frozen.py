@@ -28,11 +28,11 @@ from hf_speech.models.encoder import Encoder
 from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.models.necks import NECKS
 from hf_speech.models.pooling import POOLINGS
+from hf_speech.store import MANIFEST, Store
 from hf_speech.testing.tiny import BACKBONES, tiny_backbone_config
 from hf_speech.training.arguments import make_config
 from hf_speech.training.frozen import _Pass, run_once
 from hf_speech.training.frozen_model import FrozenEncoder, boundary_of, identity, key_of, put_back
-from hf_speech.training.frozen_store import MANIFEST, FrozenStore
 from hf_speech.training.setup import read_and_build
 from tests.ranks import ENVIRONMENT, ROOT, finish_ranks
 
@@ -123,7 +123,7 @@ def test_it_is_the_same_run_as_without(name: str, corpus: Path, tmp_path: Path) 
     with counted() as rows:
         cached = train_tiny(tmp_path / "cached", corpus, **values, frozen_cache=str(tmp_path / "cache"))
     (manifest,) = (read_json(path) for path in (tmp_path / "cache").glob(f"*/{MANIFEST}"))
-    assert manifest["encoder"]["boundary"] == kind
+    assert manifest["identity"]["boundary"] == kind
     assert sum(rows) == sum(shard["entries"] for shard in manifest["shards"]) >= 24  # once each, and never again
     first, second = validated(without), validated(cached)
     assert len(first) == 3 and first[0] != first[-1]
@@ -238,9 +238,10 @@ def test_the_key_is_of_all_that_decides_and_of_nothing_else() -> None:
 KILLED = """
 import os, signal, sys
 from hf_speech.cli import main
-from hf_speech.training import frozen, frozen_store
-frozen.SHARD_BYTES, frozen.BATCH_SECONDS = 1, 0.1  # a shard an utterance
-save, count = frozen_store.save_file, 0
+from hf_speech import store
+from hf_speech.training import frozen
+store.SHARD_BYTES, frozen.BATCH_SECONDS = 1, 0.1  # a shard an utterance
+save, count = store.save_file, 0
 def save_and_die(entries, path):
     global count
     save(entries, path)
@@ -248,7 +249,7 @@ def save_and_die(entries, path):
     if count == 4:
         os.truncate(path, path.stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-frozen_store.save_file = save_and_die
+store.save_file = save_and_die
 main(sys.argv[1:])
 """
 
@@ -370,7 +371,7 @@ def test_the_boundary_is_where_nothing_is_trained_or_random(neck: str, pooling: 
 
 def spoil_manifest(folder: Path, **facts: Any) -> None:
     content = read_json(folder / MANIFEST)
-    (folder / MANIFEST).write_text(json.dumps({**content, "encoder": {**content["encoder"], **facts}}))
+    (folder / MANIFEST).write_text(json.dumps({**content, "identity": {**content["identity"], **facts}}))
 
 
 def flip(path: Path) -> None:
@@ -387,7 +388,7 @@ def shard_in(folder: Path) -> Path:
 SPOILT: dict[str, tuple[Any, str]] = {
     "another model": (
         lambda folder: spoil_manifest(folder, weights="0"),
-        "manifest.json: is of another encoder, by weights",
+        "manifest.json: is of another model, by weights",
     ),
     "no list": (lambda folder: (folder / MANIFEST).write_text("{"), f"{MANIFEST}: can't be read"),
     "another list": (lambda folder: (folder / MANIFEST).write_text("[]"), f"{MANIFEST}: can't be read"),
@@ -420,14 +421,14 @@ def test_one_process_computes_and_the_others_wait(cached: Path, corpus: Path, tm
     write_audio(path, read_audio(path)[::-1])
     config = write_yaml(tmp_path / "run.yaml", dataset=str(data / corpus.name), **FIELDS, frozen_cache=str(cache))
     words = [sys.executable, "-m", "hf_speech.cli", "train", str(config), "--output-dir", str(tmp_path / "run")]
-    store = FrozenStore(cache, read_json(store_in(cache) / MANIFEST)["encoder"])
+    store = Store(cache, read_json(store_in(cache) / MANIFEST)["identity"])
     with store.alone():
         process = subprocess.Popen(
             words, cwd=ROOT, env=os.environ | ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         assert process.stderr is not None
         said = next(line for line in process.stderr if "another process" in line or "Error" in line)
-        assert said.strip() == f"{store.folder}: another process runs the encoder there; waiting for it"
+        assert said.strip() == f"{store.folder}: another process computes there; waiting for it"
         assert len(read_json(store.folder / MANIFEST)["shards"]) == 1
     rest = process.communicate(timeout=120)[0]
     assert process.returncode == 0, rest
@@ -437,13 +438,13 @@ def test_one_process_computes_and_the_others_wait(cached: Path, corpus: Path, tm
 def test_shards_that_another_process_left_out_of_the_list_are_used(tmp_path: Path) -> None:
     """Where a file system has no locks, two may write the list at once: what is ours is found all the same."""
     identity = {"format": 1}
-    one, two = FrozenStore(tmp_path, identity), FrozenStore(tmp_path, identity)
+    one, two = Store(tmp_path, identity), Store(tmp_path, identity)
     one.write({"a": torch.ones(2, 3)})
     (one.folder / MANIFEST).unlink()
     two.write({"b": torch.zeros(1, 3)})
     assert one.places(["a", "b"]).keys() == {"a", "b"} and two.places(["a", "b"]).keys() == {"b"}
     one.write({"c": torch.zeros(1, 3)})
-    assert FrozenStore(tmp_path, identity).places(["a", "b", "c", "d"]).keys() == {"a", "b", "c"}
+    assert Store(tmp_path, identity).places(["a", "b", "c", "d"]).keys() == {"a", "b", "c"}
     batch = frames_batch([one.places(["a", "b"])[name] for name in "ab"])
     assert batch["input_values"].tolist() == [[[1] * 3] * 2, [[0] * 3] * 2]
     assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
@@ -474,7 +475,7 @@ def test_no_room_is_said_before_anything_is_computed(
 
 @pytest.mark.parametrize("small_disk", ["128k"], indirect=True)
 def test_a_disk_that_fills_up_keeps_what_was_there(small_disk: Path) -> None:
-    store = FrozenStore(small_disk, {"format": 1})
+    store = Store(small_disk, {"format": 1})
     store.write({"a": torch.ones(4)})
     with pytest.raises(InputError, match=f"{store.folder}: the disk is full; what was written before is kept"):
         store.write({"b": torch.ones(100_000)})

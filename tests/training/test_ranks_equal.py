@@ -17,9 +17,9 @@ from torch import nn
 from transformers import set_seed
 
 from hf_speech.data.batching import Draw, SpeechBatchSampler
+from hf_speech.ranks import leave_process_group
 from hf_speech.testing import write_fake_corpus
 from hf_speech.training.arguments import make_config
-from hf_speech.training.run import leave_process_group
 from hf_speech.training.setup import make_trainer, read_and_build
 from tests.ranks import finish_ranks
 from tests.training.runs import TINY, refusal, write_yaml

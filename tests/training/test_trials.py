@@ -82,8 +82,7 @@ def test_a_label_that_the_speakers_belie_is_refused_before_training(
     flags = ("--validation", "speaker_id=speaker04,speaker05", "--output-dir", tmp_path / "model")
     listed = write_trials(tmp_path / "trials.txt", trials)
     said = refusal(capsys, "train", config, *flags, "--trials", listed)
-    assert said == (
-        f"hf-speech train: {listed}: the label of {rows[0]} {rows[1]} is 0, but they are one speaker; mend it"
-    )
+    pair = " and ".join(row.removesuffix(".wav") for row in rows[:2])
+    assert f"{listed}, line 1: the label is 0, but {pair} are one speaker; mend the label" in said
     unknown = write_trials(tmp_path / "unknown.txt", [(1, rows[0], "audio/gone.wav")])
     assert "there is no audio audio/gone; add it" in refusal(capsys, "train", config, *flags, "--trials", unknown)

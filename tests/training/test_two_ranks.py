@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_speech.inference import infer
+from hf_speech.ranks import leave_process_group
 from hf_speech.training.arguments import read_config
-from hf_speech.training.run import leave_process_group
 from hf_speech.training.setup import make_trainer, read_and_build
 from hf_speech.training.trainer import validation_numbers
 from tests.ranks import finish_ranks, start_ranks

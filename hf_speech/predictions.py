@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.multilabel import SEPARATOR
-from ..errors import InputError
-from ..metrics.numbers import Measure, classification_measure, multilabel_measure, regression_measure
-from ..results import Results
+from .data.multilabel import SEPARATOR
+from .errors import InputError
+from .metrics.numbers import Measure, classification_measure, multilabel_measure, regression_measure
+from .results import Results
 
 FILE_NAME = "predictions.csv"
 

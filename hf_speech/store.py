@@ -1,10 +1,12 @@
-"""Where what a frozen encoder says is kept: a folder an encoder, in it shards of tensors and a list of them.
+"""Where what a model has computed is kept: a folder a model, in it shards of tensors and lists of them.
 
-    <frozen_cache>/<key>/manifest.json       which encoder, and each shard with its size and SHA-256
-    <frozen_cache>/<key>/<digest>.safetensors
+    <cache>/<key>/manifest.json         which model, and each shard with its size and SHA-256
+    <cache>/<key>/manifest.1.json       the same, of what a second writer has written; and so on
+    <cache>/<key>/<digest>.safetensors
 
-A shard is written under a hidden name, called by its own digest, and then listed; what is not in the list is not used.
-So whatever was listed when a run is killed is there for the next one, and is never changed.
+A shard is written under a hidden name, called by its own digest, and then listed; what is in no list is not used. So
+whatever was listed when a run is killed is there for the next one, and is never changed. Processes that write at the
+same time have a list each: none waits for another, and none writes over what another has listed.
 """
 
 import hashlib
@@ -12,7 +14,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,44 +24,49 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import InputError, list_some
-from ..files import locked, replacing, sha256_of, to_disk
-from .checkpoints import is_full
+from .errors import InputError, list_some
+from .files import is_full, locked, replacing, sha256_of, to_disk
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 SHARD_BYTES = 64_000_000  # of a whole shard
-SHARD_SECONDS = 120.0  # a slow encoder's shards are smaller, so that a kill costs no more than this
+SHARD_SECONDS = 120.0  # a slow model's shards are smaller, so that a kill costs no more than this
+ENTRY_BYTES = 200  # in a shard beside the numbers, and more: an entry's name, shape and place
 _DIGITS = 32
 
 
-class FrozenStore:
-    """What one encoder has said.
+class Store:
+    """What one model has computed.
 
     Args:
-        cache: folder of all encoders; it is made if need be.
-        identity: all that decides what the encoder says, as JSON has it.
-        name: of the encoder, for whoever looks into the folder.
+        cache: folder of all models; it is made if need be.
+        identity: all that decides what the model says, as JSON has it.
+        name: of the model, for whoever looks into the folder.
+        option: by which the folder was given, for messages.
+        writer: number of this process among those that write at the same time.
 
     Attributes:
         key: digest of the identity, and the name of the folder.
-        folder: of this encoder.
+        folder: of this model.
 
     Raises:
-        InputError: the folder can't be made, or its list can't be read or is that of another encoder.
+        InputError: the folder can't be made, or a list can't be read or is that of another model.
     """
 
-    def __init__(self, cache: Path, identity: Mapping[str, Any], name: str = "") -> None:
-        self.identity, self.name = json.loads(json.dumps(identity)), name
+    def __init__(
+        self, cache: Path, identity: Mapping[str, Any], name: str = "", *, option: str = "cache", writer: int = 0
+    ) -> None:
+        self.identity, self.name, self.option = json.loads(json.dumps(identity)), name, option
         text = json.dumps(self.identity, sort_keys=True)
         self.key = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
         self.folder = cache.absolute() / self.key
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            mend = "give another folder as --frozen-cache"
-            raise InputError(f"frozen_cache: {cache} can't be made ({error.strerror}); {mend}") from error
+            raise InputError(f"{option}: {cache} can't be made ({error.strerror}); give another folder") from error
+        self._writer = writer
+        self._manifest = self.folder / (f"manifest.{writer}.json" if writer else MANIFEST)
         self._own: list[dict[str, Any]] = []  # shards that this process wrote
         self._whole: set[str] = set()  # those that it knows to be what they were
         self._shards()
@@ -88,6 +96,21 @@ class FrozenStore:
             found |= {name: {"file": str(path), "entry": name} for name in entries}
         return found
 
+    def read(self, wanted: Collection[str]) -> dict[str, Tensor]:
+        """The entries that are there, of those that are wanted.
+
+        Raises:
+            InputError: see `places`.
+        """
+        by_file: dict[str, list[str]] = {}
+        for name, place in self.places(wanted).items():
+            by_file.setdefault(place["file"], []).append(name)
+        found: dict[str, Tensor] = {}
+        for path, names in by_file.items():
+            with safe_open(path, framework="pt") as file:
+                found |= {name: file.get_tensor(name) for name in names}
+        return found
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """While one process computes, others that want to wait for it; where a file system has no locks, nobody waits.
@@ -98,7 +121,7 @@ class FrozenStore:
         try:
             held = locked(handle, patience=0)
             if held is False:
-                logger.info("%s: another process runs the encoder there; waiting for it", self.folder)
+                logger.info("%s: another process computes there; waiting for it", self.folder)
                 held = locked(handle)
             if held:
                 for path in self.folder.glob(".*"):  # what a killed process left half-written
@@ -119,9 +142,32 @@ class FrozenStore:
         free = shutil.disk_usage(self.folder).free
         if free < size:
             raise InputError(
-                f"frozen_cache: {self.folder.parent} has room for {in_megabytes(free)}, and what the encoder says "
-                f"takes about {in_megabytes(size)}; make room, or give another folder"
+                f"{self.option}: {self.folder.parent} has room for {in_megabytes(free)}, and what is to be kept takes "
+                f"about {in_megabytes(size)}; make room, or give another folder"
             )
+
+    @contextmanager
+    def adding(self) -> Iterator[Callable[[Mapping[str, Tensor]], None]]:
+        """Gives what takes entries, a few at a time, and writes them in shards of a good size; at the end the rest.
+
+        Raises:
+            InputError: see `write`.
+        """
+        shard: dict[str, Tensor] = {}
+        held, begun = 0, time.monotonic()
+
+        def keep(entries: Mapping[str, Tensor]) -> None:
+            nonlocal held, begun
+            shard.update(entries)
+            held += sum(values.nbytes for values in entries.values())
+            if held >= SHARD_BYTES or time.monotonic() - begun > SHARD_SECONDS:
+                self.write(shard)
+                shard.clear()
+                held, begun = 0, time.monotonic()
+
+        yield keep
+        if shard:
+            self.write(shard)
 
     def write(self, entries: Mapping[str, Tensor]) -> None:
         """Adds a shard.
@@ -129,7 +175,7 @@ class FrozenStore:
         Raises:
             InputError: the disk is full; what was there before is as it was.
         """
-        temporary = self.folder / f".shard.{os.getpid()}.safetensors"
+        temporary = self.folder / f".shard.{self._writer}.{os.getpid()}.safetensors"
         try:
             save_file(dict(entries), temporary)
             to_disk(temporary)
@@ -138,7 +184,7 @@ class FrozenStore:
             os.replace(temporary, path)
             self._own.append({"file": path.name, "bytes": size, "sha256": digest, "entries": len(entries)})
             self._whole.add(path.name)
-            self._list(self._shards())
+            self._list()
         except (OSError, RuntimeError, SafetensorError) as error:
             if isinstance(error, InputError) or not is_full(error, self.folder):
                 raise
@@ -149,27 +195,33 @@ class FrozenStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _list(self, shards: list[dict[str, Any]]) -> None:
-        content = {"name": self.name, "encoder": self.identity, "shards": shards}
-        with replacing(self.folder / MANIFEST) as temporary:
+    def _list(self) -> None:
+        """Writes this writer's list; a shard of ours that a process beside us left out, where nothing locks, too."""
+        shards = self._listed(self._manifest)
+        shards += [shard for shard in self._own if shard not in shards]
+        content = {"name": self.name, "identity": self.identity, "shards": shards}
+        with replacing(self._manifest) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             to_disk(temporary)
 
     def _shards(self) -> list[dict[str, Any]]:
-        """All shards: those of the list, and our own, which another process may have left out where nothing locks."""
-        path = self.folder / MANIFEST
+        """Those of all lists, and our own."""
+        shards = [shard for path in sorted(self.folder.glob("manifest*.json")) for shard in self._listed(path)]
+        return [*shards, *(shard for shard in self._own if shard not in shards)]
+
+    def _listed(self, path: Path) -> list[dict[str, Any]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            there, shards = content["encoder"], [dict(shard) for shard in content["shards"]]
+            there, shards = content["identity"], [dict(shard) for shard in content["shards"]]
         except FileNotFoundError:
-            return list(self._own)
+            return []
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._refusal(path, "can't be read") from error
         if there != self.identity:
             names = {*there, *self.identity} if isinstance(there, dict) else set()
             differ = sorted(name for name in names if there.get(name) != self.identity.get(name))
-            raise self._refusal(path, f"is of another encoder, by {list_some(differ, 3) or 'all it says'}")
-        return [*shards, *(shard for shard in self._own if shard not in shards)]
+            raise self._refusal(path, f"is of another model, by {list_some(differ, 3) or 'all it says'}")
+        return shards
 
     def _check_size(self, path: Path, size: int) -> None:
         if not path.is_file():
