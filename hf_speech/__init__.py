@@ -18,9 +18,7 @@ Importing it loads neither torch nor transformers: public names come when they a
 transformers learn our models when they are, or become, imported.
 """
 
-from importlib import import_module
-from typing import Any
-
+from ._lazy import lazy
 from ._registration import register_auto_classes
 
 __version__ = "0.1.0"
@@ -47,18 +45,6 @@ _HOMES = {
 
 __all__ = ["__version__", *_HOMES]
 
-
-def __getattr__(name: str) -> Any:
-    """Public names, loaded when first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
-
+__getattr__, __dir__ = lazy(__name__, _HOMES)
 
 register_auto_classes()

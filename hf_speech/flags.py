@@ -1,6 +1,12 @@
-"""Which words of a command line are fields of a run, and which are flags of the command itself."""
+"""Which words of a command line are fields of a run, which are flags of the command itself, and what they say."""
 
+import argparse
+import dataclasses
+import typing
 from collections.abc import Iterable
+from typing import Any
+
+from .errors import InputError
 
 # Commands that take the fields of a run as flags -> the flags they have besides.
 _OWN = {
@@ -77,3 +83,57 @@ def _own_flags(command: str) -> set[str]:
     from .experiments.command import own_flags
 
     return own_flags(command)
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type, title: str | None = None) -> None:
+    """Puts the fields of a dataclass into a parser as flags.
+
+    A field's metadata says what it is for ("help"), and whether its flag may be given again and again ("several").
+
+    Args:
+        parser: of the command.
+        kind: a dataclass.
+        title: of a group of their own in the help; None: they stand among the other flags.
+    """
+    place = parser if title is None else parser.add_argument_group(title)
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        flag, words = _flag_of(item), item.metadata["help"].replace("%", "%%")
+        if hints[item.name] is bool:
+            place.add_argument(flag, action="store_true", default=None, help=words)
+            continue
+        default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+        shown = ",".join(map(str, default)) if isinstance(default, list | dict) else default
+        choices = typing.get_args(hints[item.name]) if typing.get_origin(hints[item.name]) is typing.Literal else None
+        place.add_argument(
+            flag,
+            action="append" if item.metadata.get("several") else "store",
+            choices=choices,
+            metavar=None if choices else item.metadata.get("metavar"),
+            help=words if shown in (None, "") else f"{words} ({shown})",
+        )
+
+
+def given_flags(kind: type, options: argparse.Namespace) -> dict[str, Any]:
+    """What was given on the command line of the fields of a dataclass, each as its annotation wants it.
+
+    Raises:
+        InputError: a value that its field can't have.
+    """
+    from .fields import fit, kinds
+
+    hints, given = typing.get_type_hints(kind), {}
+    for item in dataclasses.fields(kind):
+        value, hint = getattr(options, item.name), hints[item.name]
+        if value is None:
+            continue
+        if int in kinds(hint) and float not in kinds(hint) and isinstance(value, str):
+            if not value.lstrip("-").isdigit():
+                raise InputError(f"{_flag_of(item)} {value}: give a whole number")
+            value = int(value)
+        given[item.name] = fit(value, hint, _flag_of(item))
+    return given
+
+
+def _flag_of(item: "dataclasses.Field[Any]") -> str:
+    return f"--{item.name.replace('_', '-')}"

@@ -21,6 +21,7 @@ from .corpora import add_prepare
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
 from .training import add_augment, add_experiments, add_quickstart, add_train
+from .verification import add_compare, add_gallery, add_verify
 
 DESCRIPTION = """\
 Speech classifiers: who speaks, emotion, age. Train, measure, use.
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     words, fields = take_fields(list(sys.argv[1:] if argv is None else argv))
-    options = parser().parse_args(words)
+    options = parse(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if os.environ.get("RANK", "0") != "0":  # of several processes one speaks, except of what any one does for all
@@ -78,6 +79,17 @@ def _main(argv: Sequence[str] | None) -> int:
         raise
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """What the words of a command line say; files may stand before and after flags, which argparse alone refuses."""
+    whole = parser()
+    options, further = whole.parse_known_args(words)
+    if further and (not hasattr(options, "files") or any(word.startswith("-") for word in further)):
+        whole.error(f"unrecognized arguments: {' '.join(further)}")
+    if further:
+        options.files = [*options.files, *further]
+    return options
+
+
 def parser() -> Parser:
     """The parser of all commands, in the order in which the help lists them."""
     parser = Parser(prog="hf-speech", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,6 +102,9 @@ def parser() -> Parser:
         add_experiments,
         add_evaluate,
         add_predict,
+        add_verify,
+        add_gallery,
+        add_compare,
         add_augment,
         add_card,
         _add_doctor,
