@@ -256,7 +256,7 @@ def verification_numbers(
             or a non-target within one; a prior or a cost that is none.
     """
     if speakers is not None:
-        _check_trial_speakers(labels, *speakers)
+        check_trial_speakers(labels, *speakers)
     # Sorted once for all: a resample of millions of trials is then read from memory in order.
     order = Ranking.of(labels, scores).order
     options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa, "calibrated": calibrated}
@@ -266,7 +266,8 @@ def verification_numbers(
     return number_rows(measure.units, list(measure.values().values()), interval)
 
 
-def _check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:
+def check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:
+    """Raises ValueError where the speakers are more or fewer than the trials, or belie a label."""
     if not len(left) == len(right) == len(labels):
         what = f"{len(labels)} trials, {len(left)} left and {len(right)} right speakers"
         raise ValueError(f"{what}; give one of each a trial")
