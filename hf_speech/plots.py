@@ -54,6 +54,8 @@ _TITLES = {
     "act_dcf_0.05": "actDCF, prior 0.05",
     "cllr": "Cllr",
     "min_cllr": "minimum Cllr",
+    "fnmr": "FNMR",
+    "fmr": "FMR",
 }
 _LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
 _NAMED_LAYERS = 8  # more lines than that have names at some of them only
@@ -81,7 +83,7 @@ def plot_confusion(confusion: Mapping[str, Any], path: str | os.PathLike[str]) -
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     side = min(12.0, 2.6 + 0.62 * len(names))
-    figure, axes = _figure(side + 1.2, side)
+    figure, axes = new_figure(side + 1.2, side)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the row", fraction=0.046, pad=0.03)
     axes.set(xlabel="predicted", ylabel="label")
@@ -92,7 +94,7 @@ def plot_confusion(confusion: Mapping[str, Any], path: str | os.PathLike[str]) -
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_regression(
@@ -106,7 +108,7 @@ def plot_regression(
         unit: of both, in words ("years").
         path: of the picture.
     """
-    figure, axes = _figure(5.2, 5.0)
+    figure, axes = new_figure(5.2, 5.0)
     ends = [min(*labels, *predictions), max(*labels, *predictions)]
     axes.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="equal")
     # Thousands of points would merge into one blot: the more there are, the more each lets through.
@@ -116,7 +118,7 @@ def plot_regression(
     for handle in axes.legend(frameon=False).legend_handles:
         if handle is not None:
             handle.set_alpha(1)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> "Figure":
@@ -138,7 +140,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
             panels.setdefault(_panel(metric), []).append((key, _line(metric)))
     if not panels:
         raise InputError("the history has no loss and no eval_ metric to plot; was anything logged?")
-    figure, *rows = _figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
+    figure, *rows = new_figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
     for axes, (title, lines) in zip(rows, panels.items(), strict=True):
         for (key, name), (colour, marker) in zip(lines, cycle(_LINES), strict=False):
             points = [(entry["step"], entry[key]) for entry in history if key in entry]
@@ -146,7 +148,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
         axes.set_ylabel(title)
         axes.legend(frameon=False)
     rows[-1].set_xlabel("optimizer step")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_schedule(
@@ -175,7 +177,7 @@ def plot_schedule(
     """
     if not len(steps):
         raise InputError("the schedule has no steps to plot; give those of a run of one step or more")
-    figure, axes = _figure(6.4, 3.2 + 0.2 * ceil(len(phases) / 2))
+    figure, axes = new_figure(6.4, 3.2 + 0.2 * ceil(len(phases) / 2))
     for (first, last, label), (colour, _) in zip(phases, cycle(_LINES[1:]), strict=False):
         axes.axvspan(first, last, color=colour, alpha=0.15, linewidth=0, label=label)
     for i, (first, name) in enumerate(openings):
@@ -194,7 +196,7 @@ def plot_schedule(
     axes.set(xlabel="optimizer step", ylabel="learning rate")
     if phases:  # above the axes: a key on a shaded ground would have other colours than what it explains
         figure.legend(frameon=False, loc="outside upper center", ncols=2)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> "Figure":
@@ -212,7 +214,7 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         raise InputError("there is no number to plot; measure on a split with `hf-speech evaluate`")
     units = list(dict.fromkeys(metric["unit"] for metric in shown))
     sizes = [sum(metric["unit"] == unit for metric in shown) for unit in units]
-    figure, *rows = _figure(
+    figure, *rows = new_figure(
         6.4, 0.5 * len(shown) + 0.9 * len(units), len(units), heights=[0.6 + size for size in sizes]
     )
     for axes, unit in zip(rows, units, strict=True):
@@ -224,7 +226,7 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         axes.set(xlabel=f"{unit}, with 95 % interval", ylim=(len(group) - 0.5, -0.5))
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_folds(
@@ -242,7 +244,7 @@ def plot_folds(
         path: of the picture.
     """
     number = metrics[0]
-    figure, axes = _figure(min(16.0, max(5.0, 2.0 + 0.45 * len(folds))), 3.6)
+    figure, axes = new_figure(min(16.0, max(5.0, 2.0 + 0.45 * len(folds))), 3.6)
     axes.axhspan(number["low"], number["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % interval")
     axes.axhline(number["value"], color=BLUE, label="mean")
     # Runs of one fold stand beside each other, as equal ones would hide each other.
@@ -256,7 +258,7 @@ def plot_folds(
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
     figure.legend(frameon=False, loc="outside upper center", ncols=3)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_sweep(
@@ -278,7 +280,7 @@ def plot_sweep(
     values = list(dict.fromkeys(value for points in lines.values() for value, _ in points))
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     place = {value: value if numeric else i for i, value in enumerate(values)}
-    figure, axes = _figure(6.4, 3.6 + 0.2 * ceil(len(lines) / 2))
+    figure, axes = new_figure(6.4, 3.6 + 0.2 * ceil(len(lines) / 2))
     for (label, points), (colour, marker) in zip(lines.items(), cycle(_LINES), strict=False):
         points = sorted(points, key=lambda point: place[point[0]])
         at = [place[value] for value, found in points if len(found)]
@@ -301,7 +303,7 @@ def plot_sweep(
     axes.set_axisbelow(True)
     if any(lines):
         figure.legend(frameon=False, loc="outside upper center", ncols=2)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _title(metric: str) -> str:
@@ -328,20 +330,23 @@ def _line(metric: str) -> str:
     return _TITLES[name] if name in _FRACTIONS or name in _CORRELATIONS else "validation"
 
 
-def _figure(width: float, height: float, rows: int = 1, heights: Sequence[float] | None = None) -> "tuple[Any, ...]":
-    """A figure of width x height inches and the axes of its rows, from the top."""
+def new_figure(
+    width: float, height: float, rows: int = 1, heights: Sequence[float] | None = None, columns: int = 1
+) -> "tuple[Any, ...]":
+    """A figure of width x height inches and its axes, row by row from the top."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, squeeze=False, gridspec_kw={"height_ratios": heights or [1] * rows})[:, 0]
-    for row in axes:
-        row.spines[["top", "right"]].set_visible(False)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"height_ratios": heights or [1] * rows}).ravel()
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
     return figure, *axes
 
 
-def _save(figure: "Figure", path: str | os.PathLike[str]) -> "Figure":
+def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> "Figure":
+    """Writes a picture, whole or not at all; the ending of the path says the format."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         # Constrained layout alone cuts the names of many classes, as the matrix has to stay square.

@@ -1,10 +1,13 @@
 """`hf-speech evaluate`, `predict` and `card`: what is done with models that are there."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from ..errors import EXIT_OK, InputError
 from .parser import Commands, add_command
+
+logger = logging.getLogger(__name__)
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -55,17 +58,28 @@ def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
 def _predict(options: argparse.Namespace, fields: list[str]) -> int:
     import json
 
-    from ..inference import in_words, load_model, predict
+    from ..inference import hear, in_words, load_model, predictions
+    from ..verification import pairs
+    from ..verification.kept import kept_of
 
     channel = int(options.channel) if options.channel.isdigit() else options.channel
     model, extractor = load_model(options.model)
-    predictions = predict(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
+    try:
+        kept = kept_of(options.model)
+    except InputError as error:  # labels need no calibration
+        logger.warning("%s", error)
+        kept = None
+    rows, outcome = hear(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
+    said = predictions(model, rows, outcome)
+    pair = pairs.pair_of_prediction(model, extractor, rows, outcome.embeddings, kept)
     if options.json:
-        print(json.dumps(predictions, indent=2, ensure_ascii=False))
+        print(json.dumps([*said, *([pair] if pair else [])], indent=2, ensure_ascii=False))
         return EXIT_OK
-    width = max(len(row["file"]) for row in predictions)
-    for row in predictions:
+    width = max(len(row["file"]) for row in said)
+    for row in said:
         print(f"{row['file']:{width}}  {in_words(row)}")
+    if pair:
+        print(pairs.in_words(pairs.PairAnswer(**pair["same_speaker"])))
     return EXIT_OK
 
 

@@ -35,8 +35,10 @@ METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
     "act_dcf": ("Detection cost of decisions (actDCF)", "act_dcf", None),
     "cllr": ("Cost of log-likelihood ratios (Cllr)", "cllr", None),
     "min_cllr": ("Minimum cost of log-likelihood ratios (minCllr)", "min_cllr", None),
+    "fnmr": ("Targets refused (FNMR)", "fnmr", None),
+    "fmr": ("Non-targets accepted (FMR)", "fmr", None),
 }
-_OF_TRIALS = frozenset({"eer", "min_dcf", "act_dcf", "cllr", "min_cllr"})
+_OF_TRIALS = frozenset({"eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "fnmr", "fmr"})
 _AT_PRIOR = re.compile(r"(min_dcf|act_dcf)_([\d.e-]+)")
 
 

@@ -63,6 +63,8 @@ class HfSpeechConfig(PreTrainedConfig):
             (`normalizes`).
         target: what is predicted, as the column of the training rows is called ("emotion").
         unit: of a regression target ("years").
+        verification: what speaker verification keeps with the model, as `hf_speech.verification.kept` writes it: the
+            file of the back end, calibration, threshold, and of which weights they speak. None: nothing.
 
     Raises:
         InputError: an unknown name, or a combination that can't be built; the valid values are listed.
@@ -109,6 +111,7 @@ class HfSpeechConfig(PreTrainedConfig):
     do_normalize: bool | None = None
     target: str | None = None
     unit: str | None = None
+    verification: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._make_backbone()

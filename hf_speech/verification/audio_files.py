@@ -16,11 +16,13 @@ class AudioFiles:
     """The utterances of a list, below a folder.
 
     Attributes:
+        root: the folder.
         found: name -> its file.
         missing: names without a file.
         unused: audio files (paths below the folder) that no name stands for, sorted.
     """
 
+    root: Path
     found: dict[str, Path]
     missing: list[str]
     unused: list[str]
@@ -62,7 +64,7 @@ def find_audio(names: Iterable[str], root: str | os.PathLike[str]) -> AudioFiles
         else:
             missing.append(name)
     unused = sorted(file for file in files if file not in used and without_extension(file) != file)
-    return AudioFiles(found, missing, unused)
+    return AudioFiles(folder, found, missing, unused)
 
 
 def _exactly(name: str, stems: dict[str, list[str]]) -> list[str]:

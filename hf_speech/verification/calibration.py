@@ -169,6 +169,59 @@ class Calibration:
         return cls(names, weights, offset, p_target, thresholds)
 
 
+def cross_calibrated(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    speakers: tuple[Sequence[Any], Sequence[Any]],
+    qualities: ArrayLike | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    p_target: float = 0.5,
+    parts: int = 5,
+    seed: int = 0,
+) -> NDArray:
+    """Log-likelihood ratios of trials, each by a calibration that was fitted on trials of other speakers.
+
+    The speakers are dealt out into parts; trials between two parts are calibrated by the trials that have no speaker of
+    either. So nothing that is measured on the ratios has been fitted on, where there is no second list to fit on.
+
+    Args:
+        scores: (N,) see `Calibration.fit`.
+        labels: (N,) see there.
+        speakers: (N,) who speaks on the left, and (N,) on the right.
+        qualities: (N, Q) see there.
+        names: see there.
+        p_target: see there.
+        parts: of the speakers, 3 or more.
+        seed: of the deal.
+
+    Raises:
+        InputError: fewer than two speakers a part, or as for `Calibration.fit` of the trials of the others.
+    """
+    voices, numbers = np.unique([np.asarray(side, dtype=str) for side in speakers], return_inverse=True)
+    if parts < 3 or len(voices) < 2 * parts:
+        raise InputError(
+            f"{len(voices)} speakers can't be dealt out into {parts} parts of two or more; calibrate on another list"
+        )
+    part = np.random.default_rng(seed).permutation(np.arange(len(voices)) % parts)
+    one, other = np.sort(part[numbers.reshape(2, -1)], axis=0)
+    values, kinds = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    measures = None if qualities is None else np.asarray(qualities, dtype=np.float64)
+    llrs = np.empty(len(values))
+    for first, second in sorted(set(zip(one.tolist(), other.tolist(), strict=True))):
+        asked = (one == first) & (other == second)
+        apart = ~(np.isin(one, (first, second)) | np.isin(other, (first, second)))
+        fitted = Calibration.fit(
+            values[apart],
+            kinds[apart],
+            None if measures is None else measures[apart],
+            names=names,
+            p_target=p_target,
+        )
+        llrs[asked] = fitted.llr(values[asked], None if measures is None else measures[asked])
+    return llrs
+
+
 def pair_qualities(
     measures: Mapping[str, ArrayLike], left: ArrayLike, right: ArrayLike
 ) -> tuple[NDArray, tuple[str, ...]]:

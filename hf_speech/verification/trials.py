@@ -149,40 +149,52 @@ def check_trials(
     file: str | Path,
     problems: Problems,
     impostors: str | Path | None = None,
+    *,
+    speakers: Mapping[str, str | None] | None = None,
+    broken: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """The trials that can be scored and whose label is true.
 
-    A label is compared with the speakers where both ids are VoxCeleb's, `idNNNNN/video/utterance`.
-
     Args:
         trials: the list.
-        known: ids of the utterances that are there.
+        known: ids of the utterances that are there and can be used.
         file: where the list stands, for messages.
-        problems: takes a trial with an utterance that is not there ("missing file") or with a false label.
+        problems: takes a trial with an utterance that is not there ("missing file") or can't be used ("bad audio"), or
+            with a false label ("wrong label").
         impostors: where its non-targets stand, if in a file of their own.
+        speakers: id -> who speaks, that labels are compared with; None: as the ids say that are VoxCeleb's,
+            `idNNNNN/video/utterance`.
+        broken: id -> why an utterance that is there can't be used.
     """
-    trials = trials.combine_chunks()
+    trials, broken = trials.combine_chunks(), broken or {}
     there = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=known)) for side in ("left", "right")]
-    true_label = _agree(trials)
+    true_label = _agree(trials, voxceleb_speakers if speakers is None else _speakers_by(speakers))
     good = pc.and_(pc.and_(*there), true_label)
     checked = trials.append_column("left_there", there[0]).append_column("right_there", there[1])
     bad = checked.append_column("true_label", true_label).filter(pc.invert(good))
-    missing, wrong = sum(len(side) - side.true_count for side in there), len(good) - true_label.true_count
-    counts = {"missing file": missing, "wrong label": wrong}
-    described = _faults(bad, {1: file, 0: impostors or file})
+    unusable, wrong = sum(len(side) - side.true_count for side in there), len(good) - true_label.true_count
+    of_broken = pa.array(list(broken), pa.string())
+    heard = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=of_broken)) for side in ("left", "right")]
+    faulty = sum(side.true_count for side in heard)
+    counts = {"missing file": unusable - faulty, "bad audio": faulty, "wrong label": wrong}
+    described = _faults(bad, {1: file, 0: impostors or file}, broken)
     problems.add_many({kind: count for kind, count in counts.items() if count}, described)
     return trials.filter(good)
 
 
-def _faults(bad: pa.Table, files: Mapping[int, str | Path]) -> Iterator[tuple[str, str | Path, str, int | None]]:
+def _faults(
+    bad: pa.Table, files: Mapping[int, str | Path], broken: Mapping[str, str]
+) -> Iterator[tuple[str, str | Path, str, int | None]]:
     """What is wrong with each trial, as `Problems.add` takes it; files: by label."""
     for batch in bad.to_batches(max_chunksize=1_000):
         for row in batch.to_pylist():
             file = files[row["label"]]
             for side in ("left", "right"):
-                if not row[f"{side}_there"]:
-                    reason = f"there is no audio {row[side]}; add it or remove the line"
-                    yield "missing file", file, reason, row["line"]
+                name = row[side]
+                if not row[f"{side}_there"] and name in broken:
+                    yield "bad audio", file, f"{name}: {broken[name]}", row["line"]
+                elif not row[f"{side}_there"]:
+                    yield "missing file", file, f"there is no audio {name}; add it or remove the line", row["line"]
             if not row["true_label"]:
                 truth = "two speakers" if row["label"] else "one speaker"
                 reason = (
@@ -199,7 +211,7 @@ def utterances_of(trials: pa.Table) -> list[str]:
 
 def speakers_of(trials: pa.Table) -> list[str]:
     """The speakers that a list asks about, sorted; ids that are not VoxCeleb's have none in them."""
-    found = [_speakers(side.cast(pa.string()).unique()) for side in (trials["left"], trials["right"])]
+    found = [voxceleb_speakers(side.cast(pa.string()).unique()) for side in (trials["left"], trials["right"])]
     return sorted(pa.concat_arrays(found).unique().drop_null().to_pylist())
 
 
@@ -209,14 +221,19 @@ def _for_each(side: pa.ChunkedArray, function: Callable[[pa.Array], pa.Array]) -
     return function(encoded.dictionary).take(encoded.indices)
 
 
-def _speakers(names: pa.Array) -> pa.Array:
+def voxceleb_speakers(names: pa.Array) -> pa.Array:
+    """Who speaks, as ids say that are VoxCeleb's; null for others."""
     found = (VOXCELEB_ID.fullmatch(name) for name in names.to_pylist())
     return pa.array([match[1] if match else None for match in found], pa.string())
 
 
-def _agree(trials: pa.Table) -> pa.Array:
-    """For each trial, False where the ids are VoxCeleb's and their speakers contradict the label."""
-    speakers = [_for_each(trials[side], _speakers) for side in ("left", "right")]
+def _speakers_by(speakers: Mapping[str, str | None]) -> Callable[[pa.Array], pa.Array]:
+    return lambda names: pa.array([speakers.get(name) for name in names.to_pylist()], pa.string())
+
+
+def _agree(trials: pa.Table, speakers_of_names: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """For each trial, False where the speakers of its sides are known and contradict the label."""
+    speakers = [_for_each(trials[side], speakers_of_names) for side in ("left", "right")]
     agrees = pc.equal(pc.equal(*speakers), pc.equal(trials["label"].combine_chunks(), 1))
     return pc.fill_null(agrees, True)
 

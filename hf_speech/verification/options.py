@@ -1,0 +1,134 @@
+"""What `hf-speech verify` can be told, each with its meaning."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import InputError
+
+
+def _meaning(text: str, default: Any = None, metavar: str | None = None) -> Any:
+    metadata = {"help": text, "metavar": metavar}
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """Which trials, and where their audio lies."""
+
+    audio_root: str | None = _meaning("folder that the names in the list begin at; none: that of the list", None, "DIR")
+    impostors: str | None = _meaning("pairs of two speakers, where TRIALS has those of one", None, "FILE")
+    enrolment: str | None = _meaning("models of several utterances: lines 'name utterance utterance ...'", None, "FILE")
+    utterances: str | None = _meaning(
+        "who speaks in each: a csv or data set with speaker_id, and if known session_id and gender; none: as "
+        "VoxCeleb's names say",
+        None,
+        "DATASET",
+    )
+    columns: dict[str, str] = _meaning(
+        "columns of ours = those of the data sets, such as speaker_id=speaker,session_id=session", {}, "OURS=THEIRS"
+    )
+    on_missing: Literal["raise", "skip"] = _meaning("what to do with trials whose audio is missing or broken", "raise")
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """How utterances become embeddings."""
+
+    chunk_seconds: float | None = _meaning(
+        "cut longer utterances into pieces and average their embeddings; none: of 30 s; inf: whole", None, "S"
+    )
+    batch_seconds: float | None = _meaning(
+        "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU", None, "S"
+    )
+    dtype: Literal["float32", "bfloat16"] = _meaning("precision", "float32")
+    channel: str = _meaning("channel of multi-channel files: an index from 0, or mean", "mean")
+    embedding_cache: str | None = _meaning(
+        "folder where embeddings are kept between runs; none: a folder `embeddings` in the output", None, "DIR"
+    )
+    num_workers: int = _meaning("processes that decode audio", 0, "N")
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How embeddings become scores."""
+
+    background: str | None = _meaning(
+        "training recordings with speaker_id, that centring, LDA, whitening and PLDA are fitted on", None, "DATASET"
+    )
+    center: bool = _meaning(
+        "subtract the mean of the background, or of the cohort, before lengths are normalised", False
+    )
+    lda: int | None = _meaning("dimensions that LDA keeps", None, "N")
+    whiten: float | None = _meaning(
+        "whiten within speakers; the share of the identity in the covariance", None, "SHARE"
+    )
+    plda: bool = _meaning("score by PLDA, and not by the cosine", False)
+    score_norm: Literal["none", "s-norm", "as-norm"] = _meaning("normalise scores against a cohort", "none")
+    cohort: str | None = _meaning("recordings of people who are in no trial; none: the background", None, "DATASET")
+    cohort_of: Literal["speakers", "utterances"] = _meaning(
+        "what the cohort consists of: means, or recordings", "speakers"
+    )
+    top: int = _meaning("of as-norm: how many of the cohort's scores count, the highest for each side", 300, "K")
+
+    def __post_init__(self) -> None:
+        fitted = {"lda": self.lda is not None, "whiten": self.whiten is not None, "plda": self.plda}
+        for name, wanted in fitted.items():
+            if wanted and self.background is None:
+                raise InputError(f"--{name} is fitted on recordings of known speakers: give --background too")
+        if self.cohort is None and self.background is None:
+            for name, wanted in {"center": self.center, "score-norm": self.score_norm != "none"}.items():
+                if wanted:
+                    raise InputError(f"--{name} needs recordings of others: give --background or --cohort too")
+        elif self.background is not None and not (self.center or any(fitted.values()) or self._norms_by(None)):
+            raise InputError("--background is used by nothing: give --center, --lda, --whiten, --plda or --score-norm")
+        if self.cohort is not None and self.score_norm == "none" and not (self.center and self.background is None):
+            raise InputError("--cohort is used by nothing: give --score-norm s-norm or as-norm too")
+
+    def _norms_by(self, cohort: str | None) -> bool:
+        return self.score_norm != "none" and self.cohort == cohort
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How scores become log-likelihood ratios."""
+
+    calibrate: str | None = _meaning(
+        "fit a calibration: on a list of trials of other speakers, or `cross`: each trial's on those of other speakers",
+        None,
+        "LIST|cross",
+    )
+    qualities: list[str] = _meaning(
+        "measures of both sides that are weighed beside the score: log_duration, magnitude, cohort_mean",
+        [],
+        "NAME,NAME",
+    )
+    false_acceptance_rates: list[float] = _meaning(
+        "thresholds to find beside that at the EER: shares of non-targets that are accepted", [], "RATE,RATE"
+    )
+    calibration_prior: float = _meaning("share of targets that the calibration is fitted for", 0.5, "P")
+    keep: bool = _meaning(
+        "keep back end, calibration and thresholds with the model, for `verify MODEL A B`, `identify`, `predict`", False
+    )
+
+    def __post_init__(self) -> None:
+        if self.calibrate is None:
+            given = {
+                "qualities": self.qualities,
+                "false-acceptance-rates": self.false_acceptance_rates,
+                "keep": self.keep,
+            }
+            for name, value in given.items():
+                if value:
+                    raise InputError(f"--{name} belongs to a calibration: give --calibrate LIST, or --calibrate cross")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What is measured and drawn."""
+
+    p_target: list[float] = _meaning("prior probabilities of a target, of the detection costs", [0.01, 0.05], "P,P")
+    seed: int = _meaning("of the resamples of intervals, and of the map", 0)
+    no_plots: bool = _meaning("write no pictures", False)
+    overwrite: bool = _meaning("replace the results of an earlier run", False)
