@@ -79,6 +79,14 @@ def trials_of(rows: Sequence[Row]) -> list[tuple[int, Row, Row]]:
     return trials
 
 
+def write_rows(table: Path, rows: Sequence[Row], folder: Path) -> None:
+    """A table of rows with the whole paths of their files."""
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "path": str(folder / row["path"])} for row in rows)
+
+
 def score(
     embed: Embed, folder: Path, trials: Sequence[tuple[int, Row, Row]], learnt: Sequence[Row]
 ) -> dict[str, dict[str, Any]]:
@@ -112,10 +120,7 @@ def ours(
 
     output.mkdir(parents=True)
     table = output / "rows.csv"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({**row, "path": str(folder / row["path"])} for row in rows)
+    write_rows(table, rows, folder)
     command = ["-m", "hf_speech.cli", "train", str(RECIPE), "--dataset", str(table), "--seed", str(seed)]
     target = ["--output-dir", str(output / "model"), "--name", RECIPE.parent.name]
     subprocess.run([sys.executable, *command, *target, *flags], check=True)
