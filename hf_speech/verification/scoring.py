@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PAIRS = 2_048  # whose vectors fit into the cache of a core
+PAIRS = 512  # whose vectors fit into the cache of a core
 _ROWS = (
     768  # of the blocks of `times`; kernels of matrix products take 2 to 24 rows at once, and treat a rest otherwise
 )
@@ -25,15 +25,26 @@ def pair_products(vectors: NDArray, left: ArrayLike, right: ArrayLike) -> NDArra
     """The inner product of each pair of rows.
 
     Shape:
-        vectors (N, E) float, left and right (T,) places -> (T,)
+        vectors (N, E) float, left and right (T,) places from 0 -> (T,)
+
+    Raises:
+        IndexError: a place that is not there.
     """
     first, second = np.asarray(left), np.asarray(right)
+    for side in (first, second):
+        if side.size and not 0 <= side.min() <= side.max() < len(vectors):
+            raise IndexError(f"places from {side.min()} to {side.max()} of {len(vectors)} rows")
     products = np.empty(len(first), vectors.dtype)
 
     def work(starts: Sequence[int]) -> None:
+        # Buffers of their own: memory that is got and given back for each block costs more than the products.
+        buffers = np.empty((2, PAIRS, vectors.shape[1]), vectors.dtype)
         for start in starts:
             block = slice(start, start + PAIRS)
-            np.einsum("te,te->t", vectors[first[block]], vectors[second[block]], out=products[block])
+            one, other = (buffer[: len(first[block])] for buffer in buffers)
+            for places, rows in ((first, one), (second, other)):
+                np.take(vectors, places[block], axis=0, out=rows, mode="clip")  # the mode that needs no copy
+            np.einsum("te,te->t", one, other, out=products[block])
 
     _share(work, range(0, len(first), PAIRS))
     return products
