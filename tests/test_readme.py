@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_speech.cli.entry import parser
+from hf_speech.cli.entry import parse
 from hf_speech.corpora.options import builder_of, fit_options
 from hf_speech.fields import parse_flags
 from hf_speech.flags import take_fields
@@ -41,7 +41,7 @@ def test_the_python_run_trains(speech, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", commands())
 def test_commands_parse(command):
     words, fields = take_fields(shlex.split(command)[1:])
-    options = parser().parse_args(words)
+    options = parse(words)
     if words[0] == "prepare":
         kind, _ = builder_of(options.corpus)
         assert options.config_name in [None, *(config.name for config in kind.BUILDER_CONFIGS)]
