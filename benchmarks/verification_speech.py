@@ -6,7 +6,8 @@
 Everything by the commands that a user types. Trained is `model_cards/ecapa-small/train.yaml` on two thirds of the
 speakers, tested are those with crc32(speaker) % 3 == 0: all target pairs, and all non-target pairs within a corpus and
 a gender. Means, cohort and whitening come from the training recordings. A calibration is fitted, for each trial, on the
-trials of other tested speakers. Written are the numbers with their intervals by speaker, and the DET curves.
+trials of other tested speakers. Written are the numbers with their intervals by speaker, differences from the cosine,
+and the DET curves.
 """
 
 import argparse
@@ -43,6 +44,7 @@ WAYS: dict[str, list[str]] = {
     "AS-norm, calibrated with qualities": [*NORMALISED, *CALIBRATED, "--qualities", "log_duration,cohort_mean"],
 }
 DRAWN = ("cosine", "centred", "AS-norm", "whitened, AS-norm", "AS-norm, calibrated with qualities")
+COMPARED = ("centred", "AS-norm", "whitened, AS-norm")  # with the cosine, on the same resamples
 
 
 def run(*words: object) -> None:
@@ -80,11 +82,17 @@ def main() -> None:
             scores = pq.read_table(output / "trials.parquet")
             measured = scores["score" if scores["llr"].null_count else "llr"]
             curves[way] = roc(np.asarray(scores["label"]), np.asarray(measured))
+        differences = {}
+        for way in COMPARED:
+            output = place / f"against-{way.replace(' ', '-')}"
+            run("compare", place / "cosine", place / way.replace(" ", "-"), "--output-dir", output)
+            differences[way] = json.loads((output / "comparison.json").read_text(encoding="utf-8"))["differences"]
         trained = Results.read(model)
         content = {
             "trials": results.data["trials"],
             "training": {"recipe": RECIPE.read_text(encoding="utf-8"), "seconds": trained.run["train_seconds"]},
             "ways": found,
+            "against_cosine": differences,
             "run": run_facts(options.seed),
         }
     plot_det({way: curves[way] for way in DRAWN}, PICTURE)

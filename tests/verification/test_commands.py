@@ -1,0 +1,78 @@
+"""`hf-speech enroll`, `identify`, `compare` and `verify` of two files, as they are typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..training.runs import command, refusal
+from .speakers import write_model, write_voices
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and three speakers."""
+    folder = tmp_path_factory.mktemp("place")
+    write_model(folder / "model")
+    write_voices(folder / "voices")
+    return folder
+
+
+def recording(place: Path, number: int) -> Path:
+    """The first three are of one speaker, the next three of another."""
+    return sorted((place / "voices" / "audio").glob("*.wav"))[number]
+
+
+def test_voices_are_learnt_and_recognised(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files may stand before and after the flags."""
+    gallery = tmp_path / "voices.safetensors"
+    one, two = (str(recording(place, i)) for i in (0, 1))
+    assert command("enroll", place / "model", "--name", "anna", one, two, "--gallery", gallery) == 0
+    assert command("enroll", place / "model", recording(place, 3), "--gallery", gallery, "--name", "bert") == 0
+    capsys.readouterr()
+    assert command("identify", place / "model", one, "--gallery", gallery, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["file"] == one and {match["name"] for match in said["matches"]} == {"anna", "bert"}
+    assert command("identify", place / "model", one, "--gallery", gallery, "--threshold", "1.5") == 0
+    assert "unknown" in capsys.readouterr().out
+    assert command("enroll", place / "model", "--name", "anna", "--remove", "--gallery", gallery) == 0
+    capsys.readouterr()
+    assert command("identify", place / "model", one, "--gallery", gallery) == 0
+    assert "anna" not in capsys.readouterr().out
+
+
+def test_two_files_without_a_calibration(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A score, and no decision."""
+    assert command("verify", place / "model", recording(place, 0), recording(place, 1), "--json") == 0
+    answer = json.loads(capsys.readouterr().out)["same_speaker"]
+    assert -1 <= answer.pop("score") <= 1 and set(answer.values()) == {None}
+    assert command("predict", place / "model", recording(place, 0), recording(place, 1)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_run_against_itself(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio = sorted((place / "voices" / "audio").glob("*.wav"))
+    lines = [f"{int(i // 3 == j // 3)} {audio[i].name} {audio[j].name}" for i in range(9) for j in range(i)]
+    (place / "voices" / "audio" / "list.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name in ("a", "b"):
+        words = ("verify", place / "model", place / "voices" / "audio" / "list.txt", "--no-plots")
+        assert command(*words, "--output-dir", tmp_path / name) == 0
+    capsys.readouterr()
+    assert command("compare", tmp_path / "a", tmp_path / "b", "--output-dir", tmp_path / "c") == 0
+    assert "equal" in capsys.readouterr().out
+    found = json.loads((tmp_path / "c" / "comparison.json").read_text(encoding="utf-8"))
+    assert all(row["difference"] == row["low"] == row["high"] == 0 for row in found["differences"])
+    assert "holds neither scores.txt" in refusal(capsys, "compare", tmp_path / "a", tmp_path)
+
+
+MISUSE: dict[str, list[object]] = {
+    "give recordings of anna, or --remove": ["enroll", "model", "--name", "anna", "--gallery", "x.safetensors"],
+    "unrecognized arguments: --galery": ["identify", "model", "a.wav", "--gallery", "x", "--galery", "y"],
+    "--center belongs to a list of trials": ["verify", "model", "a.wav", "b.wav", "--center"],
+    "give one list of trials, or two audio files, not 3 names": ["verify", "model", "a.wav", "b.wav", "c.wav"],
+}
+
+
+@pytest.mark.parametrize("message", MISUSE)
+def test_what_is_typed_wrong(message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refusal(capsys, *MISUSE[message])
