@@ -164,8 +164,8 @@ def time_of_intervals() -> dict[str, float]:
     labels = (left == right).astype(int)
     llrs = rng.normal(8 * labels - 4.0, np.sqrt(8.0))
     return {
-        name: best_time(partial(verification_numbers, labels, llrs, (left, right), calibrated=calibrated), times=1)
-        for name, calibrated in (("scores", False), ("ratios", True))
+        name: best_time(partial(verification_numbers, labels, llrs, (left, right), llrs=ratios), times=1)
+        for name, ratios in (("scores", None), ("ratios", llrs))
     }
 
 

@@ -131,8 +131,22 @@ def given_flags(kind: type, options: argparse.Namespace) -> dict[str, Any]:
             if not value.lstrip("-").isdigit():
                 raise InputError(f"{_flag_of(item)} {value}: give a whole number")
             value = int(value)
+        if dict in {typing.get_origin(kind) or kind for kind in kinds(hint)} and str(value).startswith("{"):
+            value = _table(value, _flag_of(item))
         given[item.name] = fit(value, hint, _flag_of(item))
     return given
+
+
+def _table(text: str, flag: str) -> Any:
+    """`{a: b}`, as YAML has tables; what is none is left to `fit`."""
+    import yaml
+
+    from .fields import read_yaml
+
+    try:
+        return read_yaml(text)
+    except yaml.YAMLError:
+        raise InputError(f"{flag}: {text!r} can't be read as YAML; give name=value,name=value") from None
 
 
 def _flag_of(item: "dataclasses.Field[Any]") -> str:

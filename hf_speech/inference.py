@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
+    AutoModelForAudioXVector,
     PreTrainedModel,
     Wav2Vec2FeatureExtractor,
 )
@@ -99,10 +100,11 @@ def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTraine
     """
     where = str(name)
     try:
-        AutoConfig.from_pretrained(where, revision=revision)
-        model, report = AutoModelForAudioClassification.from_pretrained(
-            where, revision=revision, output_loading_info=True
-        )
+        config = AutoConfig.from_pretrained(where, revision=revision)
+        # A stock x-vector has a class of its own; ours are loaded as classifiers, whatever their head.
+        stock = config.model_type != "hf_speech" and str((config.architectures or [""])[0]).endswith("ForXVector")
+        kind = AutoModelForAudioXVector if stock else AutoModelForAudioClassification
+        model, report = kind.from_pretrained(where, revision=revision, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(

@@ -165,9 +165,11 @@ class Store:
                 shard.clear()
                 held, begun = 0, time.monotonic()
 
-        yield keep
-        if shard:
-            self.write(shard)
+        try:
+            yield keep
+        finally:  # after Ctrl-C too, and where a later entry is refused
+            if shard:
+                self.write(shard)
 
     def write(self, entries: Mapping[str, Tensor]) -> None:
         """Adds a shard.

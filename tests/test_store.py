@@ -41,7 +41,7 @@ def test_several_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_what_is_added_is_written_when_there_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 bytes to a shard: five vectors of 8 bytes; at the end the rest, and after an error nothing more."""
+    """40 bytes to a shard: five vectors of 8 bytes; at the end the rest, and after an error what was there."""
     monkeypatch.setattr(store, "SHARD_BYTES", 40)
     one = Store(tmp_path, IDENTITY)
 
@@ -54,12 +54,12 @@ def test_what_is_added_is_written_when_there_is_enough(tmp_path: Path, monkeypat
             assert sum(sizes()) == (i + 1) // 5 * 5
     assert sizes() == [2, 5, 5]
     with pytest.raises(ZeroDivisionError), one.adding() as keep:
-        keep({"lost": torch.zeros(2)})
+        keep({"last": torch.zeros(2)})
         raise ZeroDivisionError
-    assert len(one.read([*map(str, range(12)), "lost"])) == 12
+    assert len(one.read([*map(str, range(12)), "last"])) == 13
     with one.adding():
         pass
-    assert sizes() == [2, 5, 5]
+    assert sizes() == [1, 2, 5, 5]
 
 
 def test_messages_name_the_option(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def add_verify(commands: Commands) -> None:
     for kind, title in _PARTS.values():
         add_flags(verify, kind, title)
     two = verify.add_argument_group("two files")
-    two.add_argument("--prior", type=float, default=0.5, help="that it is one speaker, before listening (%(default)s)")
+    two.add_argument("--prior", type=float, help="that it is one speaker, before listening (0.5)")
     two.add_argument("--threshold", help="which of the kept thresholds decides, such as eer or fmr_0.01")
     two.add_argument("--json", action="store_true", help="the answer as JSON")
 
@@ -90,12 +90,15 @@ def _verify(options: argparse.Namespace, fields: list[str]) -> int:
             )
         from ..verification.everyday import verify_files
 
-        answer = verify_files(options.model, *options.what, prior=options.prior, threshold=options.threshold)
+        prior = 0.5 if options.prior is None else options.prior
+        answer = verify_files(options.model, *options.what, prior=prior, threshold=options.threshold)
         return _say(answer, options.json)
     if len(options.what) > 2:
         raise InputError(f"give one list of trials, or two audio files, not {len(options.what)} names")
     if options.output_dir is None:
         raise InputError("give --output-dir, a folder for the scores and results; or two audio files")
+    if options.threshold is not None or options.json or options.prior is not None:
+        raise InputError("--threshold, --prior and --json belong to two files; leave them out for a list")
     from ..ranks import first_speaks, leave_process_group
     from ..verification.report import told
     from ..verification.verify import VerifyOptions, verify
@@ -114,6 +117,8 @@ def _verify(options: argparse.Namespace, fields: list[str]) -> int:
 def _enroll(options: argparse.Namespace, fields: list[str]) -> int:
     from ..verification.everyday import enroll_files, remove_speaker
 
+    if options.remove and options.replace:
+        raise InputError("--remove forgets and --replace learns anew; give one of them")
     if options.remove:
         return _say(remove_speaker(options.name, options.gallery, options.files), options.json)
     if not options.files:

@@ -90,6 +90,12 @@ class Problems:
         self.counts.update(others.counts)
         self._kept += others._kept[: KEPT - len(self._kept)]
 
+    def forgive(self, *kinds: str) -> None:
+        """Forget problems of some kinds, which do no harm to what is read."""
+        for kind in kinds:
+            self.counts.pop(kind, None)
+        self._kept = [problem for problem in self._kept if problem.kind not in kinds]
+
     def settle(self, what: str, option: str | None = "--on-bad-row") -> None:
         """Refuse if anything was found and that is what was asked for; else say what is left out.
 

@@ -12,7 +12,9 @@ the trials between those drawn. Snijders & Borgatti, "Non-parametric standard er
 population: Davezies, D'Haultfoeuille & Guyonvarch, "Empirical process results for exchangeable arrays", 2021.
 
 Percentiles of such draws held an error rate of 30 speakers in 92 % of the cases, not in 95. Their ends are therefore
-moved, after which all numbers of 30 and of 100 speakers are held in 93 to 97 % (benchmarks/verification_metrics.py):
+moved, after which EER and minDCF of 30 and of 100 speakers are held in 93 to 97 % (benchmarks/verification_metrics.py;
+Cllr and minCllr were not measured there: the best map of minCllr fits the few trials that it has, and its interval lies
+too low). Where no trial is decided wrongly no draw has an error either, and the interval has no width:
 
 - for bias and skewness: BCa, Efron & Tibshirani 1993, section 14.3; its jackknife leaves out a speaker with all trials;
 - for few speakers: a deviation of the bootstrap is too small by sqrt((n - 1) / n), and its normal quantile is not

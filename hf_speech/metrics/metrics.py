@@ -95,7 +95,12 @@ class SpeechMetric(evaluate.Metric):
             priors = P_TARGETS if p_target is None else p_target
             return _flat(
                 verification_numbers(
-                    [int(x) for x in references], predictions, sides, seed, p_target=priors, calibrated=calibrated
+                    [int(x) for x in references],
+                    predictions,
+                    sides,
+                    seed,
+                    llrs=predictions if calibrated else None,
+                    p_target=priors,
                 )
             )
         if of_trials:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import classification, multilabel, regression, verification
-from .bootstrap import Interval, bootstrap, bootstrap_trials
+from .bootstrap import MIN_SPEAKERS, Interval, bootstrap, bootstrap_trials
 from .ordinal import METRICS as ORDINAL_METRICS
 from .ordinal import UNITS as ORDINAL_UNITS
 from .ranking import Ranking
@@ -186,19 +186,22 @@ def verification_measure(
     labels: Sequence[int] | NDArray,
     scores: Sequence[float] | NDArray,
     *,
+    llrs: Sequence[float] | NDArray | None = None,
     p_target: float | Sequence[float] = P_TARGETS,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
-    calibrated: bool = False,
 ) -> Measure:
     """The numbers of `verification_numbers`."""
     priors = (p_target,) if isinstance(p_target, int | float) else tuple(p_target)
     if not priors or len({f"{prior:g}" for prior in priors}) < len(priors):
         raise ValueError(f"p_target {list(priors)}: give one prior or several, none twice")
     ranking = Ranking.of(labels, scores).corners()
-    is_target, llrs = np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64)
     thresholds = [verification.bayes_threshold(prior, c_miss, c_fa) for prior in priors]
-    table = _sums(is_target, llrs, thresholds) if calibrated else None
+    table = None
+    if llrs is not None:
+        ratios = np.asarray(llrs, dtype=np.float64)
+        verification.act_dcf(labels, ratios)  # has the words for what is wrong with them
+        table = _sums(np.asarray(labels) == 1, ratios, thresholds)
 
     def measure(weights: NDArray) -> list[float]:
         curve = verification.ranked_roc(ranking, weights)
@@ -212,7 +215,7 @@ def verification_measure(
             numbers.append(float(verification.detection_cost(fnmr, fmr, prior, c_miss, c_fa)))
         return [*numbers, float(bits.mean()), curve.min_cllr]
 
-    return Measure(verification_units(priors, calibrated=calibrated), len(llrs), measure)
+    return Measure(verification_units(priors, calibrated=llrs is not None), len(ranking.order), measure)
 
 
 def _sums(is_target: NDArray, llrs: NDArray, thresholds: list[float]) -> NDArray:
@@ -231,14 +234,16 @@ def verification_numbers(
     speakers: tuple[Sequence[str], Sequence[str]] | None = None,
     seed: int = 0,
     *,
+    llrs: Sequence[float] | NDArray | None = None,
     p_target: float | Sequence[float] = P_TARGETS,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
-    calibrated: bool = False,
 ) -> list[dict[str, Any]]:
     """Equal error rate, as a fraction, and the normalised minimum of the detection cost at each prior.
 
-    Of log-likelihood ratios also the cost of decisions by them, and Cllr and its minimum, in bits.
+    With log-likelihood ratios also the cost of decisions by them, and Cllr and its minimum, in bits. EER and the minima
+    are those of the scores: what the order of trials tells. That is the order of the ratios too, where they were found
+    by one rising map; not so of ratios by several maps, such as those across speakers.
 
     Args:
         labels: (N,) 1 for a target trial (the same speaker), 0 for a non-target.
@@ -246,10 +251,10 @@ def verification_numbers(
         speakers: (N,) who speaks on the left and (N,) on the right; None: not known. The order of the trials does not
             matter where they are.
         seed: of the resamples.
+        llrs: (N,) log-likelihood ratios (natural logarithm) of the same trials; None: there are none.
         p_target: prior probabilities of a target, one or several; the first one's costs have no number in their name.
         c_miss: cost of a refused target.
         c_fa: cost of an accepted non-target.
-        calibrated: whether the scores are log-likelihood ratios (natural logarithm).
 
     Raises:
         ValueError: no trials, lengths differ, other labels, a score that is not finite, a target between two speakers
@@ -259,11 +264,24 @@ def verification_numbers(
         check_trial_speakers(labels, *speakers)
     # Sorted once for all: a resample of millions of trials is then read from memory in order.
     order = Ranking.of(labels, scores).order
-    options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa, "calibrated": calibrated}
-    measure = verification_measure(np.asarray(labels)[order], np.asarray(scores)[order], **options)
+    kinds, ratios = np.asarray(labels)[order], None if llrs is None else np.asarray(llrs)[order]
+    options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
+    measure = verification_measure(kinds, np.asarray(scores)[order], llrs=ratios, **options)
     sides = None if speakers is None else tuple(np.asarray(side, dtype=object)[order] for side in speakers)
-    interval = bootstrap_trials(measure.of, measure.count if sides is None else sides, seed=seed)
+    interval = bootstrap_trials(measure.of, voices_of_trials(kinds, sides) or measure.count, seed=seed)
     return number_rows(measure.units, list(measure.values().values()), interval)
+
+
+def voices_of_trials(labels: NDArray, speakers: Any) -> Any:
+    """Speakers to resample; None where targets are of fewer than 10: a draw has these few whole or not at all.
+
+    Args:
+        labels: (N,).
+        speakers: (N,) on the left and (N,) on the right; None: not known.
+    """
+    if speakers is None or 0 < len(set(np.asarray(speakers[0], dtype=object)[labels == 1])) < MIN_SPEAKERS:
+        return None
+    return speakers
 
 
 def check_trial_speakers(labels: Sequence[int] | NDArray, left: Sequence[str], right: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ TOP = 10
 # What normalises scores, and whether it takes the whole cohort.
 NORMS = {"none": None, "s-norm": True, "as-norm": False}
 _SMALLEST = 1e-6  # deviation of a cohort's scores; against one that is all alike nothing is divided by 0
+_UNIT = 1e-3  # how far from 1 the length of a cohort's vector may be: kept as float16 it is 0.0005 off
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Backend:
         cohort: (S, D) unit vectors of others, that scores are normalised against; empty: they are not.
         top: how many of the cohort's scores count, the highest for each side.
         plda: gives the score of unit vectors; None: their cosine.
+
+    Raises:
+        InputError: shapes that don't match, numbers that are not finite, a cohort of other than unit vectors, or a top
+            below 2.
     """
 
     mean: NDArray
@@ -43,6 +48,28 @@ class Backend:
     cohort: NDArray
     top: int = TOP
     plda: Plda | None = None
+
+    def __post_init__(self) -> None:
+        for name, axes in (("mean", 1), ("transform", 2), ("cohort", 2)):
+            values = getattr(self, name)
+            if values.ndim != axes:
+                raise InputError(f"the back end's {name} has shape {values.shape}; give one with {axes} axes")
+            if values.dtype.kind != "f" or not np.isfinite(values).all():
+                raise InputError(f"the back end's {name} holds something that is no finite number; fit it again")
+        size = self.transform.shape[1]
+        if len(self.transform) != len(self.mean) or not self.transform.size:
+            raise InputError(f"the transform has shape {self.transform.shape}; give ({len(self.mean)}, D), as the mean")
+        if self.cohort.shape[1] != size:
+            raise InputError(f"the cohort has shape {self.cohort.shape}; give (S, {size}), as the transform")
+        if self.plda is not None and len(self.plda.mean) != size:
+            raise InputError(f"PLDA is of {len(self.plda.mean)} dimensions; give one of {size}, as the transform")
+        if len(self.cohort) == 1:
+            raise InputError("the cohort has 1 vector, and a deviation needs two; give none, or more")
+        _check_top(self.top)
+        lengths = np.linalg.norm(self.cohort, axis=1)
+        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT))
+        if len(wrong):
+            raise InputError(f"row {wrong[0]} of the cohort has length {lengths[wrong[0]]:g}; give unit vectors")
 
     @classmethod
     def cosine(cls, size: int) -> "Backend":
@@ -133,8 +160,7 @@ class Backend:
         whole = lookup(NORMS, norm, "score normalisation")
         if whole is None:
             return replace(self, cohort=self.cohort[:0])
-        if not isinstance(top, int) or isinstance(top, bool) or top < 2:
-            raise InputError(f"top is {top}; give 2 or more of the cohort's scores, a whole number")
+        _check_top(top)
         vectors = _checked(embeddings, ids, speakers)
         self._check_size(vectors)
         if speakers is not None:
@@ -241,7 +267,7 @@ class Backend:
             tensors = load(Path(path).read_bytes())
             plda = {name.removeprefix("plda."): values for name, values in tensors.items() if name.startswith("plda.")}
             model = Plda(**plda) if plda else None
-            return cls(tensors["mean"], tensors["transform"], tensors["cohort"], int(tensors["top"][0]), model)
+            return cls(tensors["mean"], tensors["transform"], tensors["cohort"], tensors["top"].item(), model)
         except Exception as error:  # safetensors raises a class of its own for each thing that is wrong
             raise InputError(
                 f"{path}: is no back end of speaker verification ({one_line(error)}); fit it again"
@@ -263,6 +289,11 @@ def cohort_overlap(cohort: Sequence[str], tested: Iterable[str]) -> tuple[list[s
     """
     both = set(cohort) & set(tested)
     return sorted(both), sum(speaker in both for speaker in cohort)
+
+
+def _check_top(top: object) -> None:
+    if not isinstance(top, int) or isinstance(top, bool) or top < 2:
+        raise InputError(f"top is {top}; give 2 or more of the cohort's scores, a whole number")
 
 
 def _checked(embeddings: ArrayLike, ids: Sequence[str] | None, speakers: Sequence[str] | None = None) -> NDArray:

@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from ..errors import InputError
-from ..metrics.bootstrap import MIN_SPEAKERS, bootstrap_trials
-from ..metrics.numbers import P_TARGETS, Measure, number_rows, verification_measure
+from ..metrics.bootstrap import bootstrap_trials
+from ..metrics.numbers import P_TARGETS, Measure, number_rows, verification_measure, voices_of_trials
 from ..metrics.ranking import Ranking
 from ..metrics.verification import ranked_roc
+from .trials import for_each, parents_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 SECONDS = (2.0, 4.0, 8.0)
 REPETITIONS = 1_000
 FEWEST_REPETITIONS = 200
-MOST_DRAWN = 300_000_000  # trials drawn for the intervals of a group; some 15 s
+MOST_DRAWN = 100_000_000  # trials drawn for the intervals of a group; some 5 s
 # Column -> what a group with one value on both sides is called, with any same one, with two.
 _TEXTS = {
     "gender": ("both {}", "same gender", "different genders"),
@@ -68,7 +70,7 @@ def groups_of(trials: pa.Table, utterances: pa.Table | None = None) -> Groups:
     for column, words in _TEXTS.items():
         if column in facts:
             found |= _distinct(_by_text(facts[column], words))
-    sessions = facts.get("session_id") or (_for_each(left, _parents), _for_each(right, _parents))
+    sessions = facts.get("session_id") or (for_each(left, _folders), for_each(right, _folders))
     found |= _distinct(_by_session(sessions, np.asarray(trials["label"]) == 1))
     if "duration" in facts:
         found |= _distinct(_by_duration(facts["duration"]))
@@ -85,12 +87,12 @@ def breakdown(
     p_target: float | Sequence[float] = P_TARGETS,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
-    calibrated: bool = False,
+    llrs: ArrayLike | None = None,
     threshold: float | None = None,
 ) -> list[dict[str, Any]]:
     """The numbers of `verification_numbers` of each group, and `fnmr` and `fmr` at one threshold for all.
 
-    Intervals are as everywhere by speaker, of 1,000 resamples; of fewer where a group has more than 300,000 trials, at
+    Intervals are as everywhere by speaker, of 1,000 resamples; of fewer where a group has more than 100,000 trials, at
     least 200. Where fewer than 10 speakers have targets, trials are resampled: the few would be drawn whole or not at
     all. In a resample the threshold of `fnmr` and `fmr` stays.
 
@@ -103,7 +105,7 @@ def breakdown(
         p_target: see `verification_numbers`.
         c_miss: see there.
         c_fa: see there.
-        calibrated: whether the scores are log-likelihood ratios.
+        llrs: (T,) log-likelihood ratios, see there; None: there are none.
         threshold: score from which on a trial is accepted; None: that of the EER of all trials.
 
     Returns:
@@ -124,16 +126,18 @@ def breakdown(
         if np.shape(mask) != order.shape:
             raise InputError(f"group {name!r} is {np.shape(mask)} for {len(order)} trials; give True or False for each")
     sides = None if speakers is None else [np.asarray(side, dtype=object)[order] for side in speakers]
-    options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa, "calibrated": calibrated}
+    options: dict[str, Any] = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
     rows = []
-    for name, mask in groups.items():
+    for name, mask in tqdm(groups.items(), desc="groups", disable=None, leave=False):
         chosen = np.flatnonzero(np.asarray(mask)[order])
         if not len(chosen):
             continue
         kinds, values = np.asarray(labels)[order[chosen]], np.asarray(scores)[order[chosen]]
         voices = None if sides is None else (sides[0][chosen], sides[1][chosen])
-        measure = _with_rates(verification_measure(kinds, values, **options), kinds == 1, values, threshold)
-        rows.append({"group": name, **_counts(kinds, voices), "metrics": _numbers(measure, kinds == 1, voices, seed)})
+        ratios = None if llrs is None else np.asarray(llrs)[order[chosen]]
+        measure = verification_measure(kinds, values, llrs=ratios, **options)
+        measure = _with_rates(measure, kinds == 1, values, threshold)
+        rows.append({"group": name, **_counts(kinds, voices), "metrics": _numbers(measure, kinds, voices, seed)})
     return rows
 
 
@@ -181,7 +185,7 @@ def _aligned(utterances: pa.Table, left: pa.DictionaryArray, right: pa.Dictionar
     if len(pc.unique(ids)) < len(ids):
         twice = next(entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1)
         raise InputError(f"the facts of utterances have {twice!r} more than once; keep one row of each id")
-    first, second = (_for_each(side, lambda names: pc.index_in(names, value_set=ids)) for side in (left, right))
+    first, second = (for_each(side, lambda names: pc.index_in(names, value_set=ids)) for side in (left, right))
     lost = [side.filter(pc.is_null(place)).cast(pa.string()) for side, place in ((left, first), (right, second))]
     unknown = pc.unique(pa.chunked_array(lost))
     if len(unknown) and first.null_count + second.null_count == 2 * len(first):
@@ -194,14 +198,9 @@ def _aligned(utterances: pa.Table, left: pa.DictionaryArray, right: pa.Dictionar
     return {column: (found.take(first), found.take(second)) for column, found in values.items()}
 
 
-def _for_each(side: pa.DictionaryArray, function: Any) -> pa.Array:
-    """What a function of the distinct ids gives, for every trial."""
-    return function(side.dictionary).take(side.indices)
-
-
-def _parents(names: pa.Array) -> pa.Array:
+def _folders(names: pa.Array) -> pa.Array:
     """Ids without what follows their last "/"; null where they have none."""
-    parents = pc.replace_substring_regex(names, r"/[^/]*$", "")
+    parents = parents_of(names)
     return pc.if_else(pc.equal(parents, names), None, parents)
 
 
@@ -264,10 +263,9 @@ def _with_rates(measure: Measure, is_target: NDArray, scores: NDArray, threshold
     return Measure(measure.units | _RATES, measure.count, of)
 
 
-def _numbers(measure: Measure, is_target: NDArray, voices: _Voices | None, seed: int) -> list[dict[str, Any]]:
+def _numbers(measure: Measure, labels: NDArray, voices: _Voices | None, seed: int) -> list[dict[str, Any]]:
     drawn = max(FEWEST_REPETITIONS, min(REPETITIONS, MOST_DRAWN // measure.count))
-    few = voices is None or 0 < len(set(voices[0][is_target])) < MIN_SPEAKERS
-    sides = measure.count if voices is None or few else (voices[0].tolist(), voices[1].tolist())
+    sides = voices_of_trials(labels, voices) or measure.count
     interval = bootstrap_trials(measure.of, sides, seed=seed, repetitions=drawn)
     rows = number_rows(measure.units, list(measure.values().values()), interval)
     for row in rows:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, lookup, one_line
 from ..metrics.verification import roc
+from ..models.registry import is_number
 
 SCORE = "score"
 
@@ -29,6 +30,9 @@ class Calibration:
         p_target: the prior at which it was fitted.
         thresholds: name -> log-likelihood ratio from which on a trial is accepted: "eer", and such as "fmr_0.01" where
             that share of the non-targets may be accepted; as on the trials that it was fitted on.
+
+    Raises:
+        InputError: numbers that are not finite, or out of the bounds above; names that can't be printed.
     """
 
     names: tuple[str, ...]
@@ -36,6 +40,18 @@ class Calibration:
     offset: float
     p_target: float
     thresholds: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        numbers = [*self.weights, self.offset, self.p_target, *self.thresholds.values()]
+        if self.names[:1] != (SCORE,) or len(self.names) != len(self.weights) or not all(map(is_number, numbers)):
+            raise InputError(f"the calibration has names {list(self.names)} and numbers {numbers}; fit it again")
+        if not self.weights[0] > 0:
+            raise InputError(f"the weight of the score is {self.weights[0]:g}, and must be above 0; fit it again")
+        if not 0 < self.p_target < 1:
+            raise InputError(f"p_target is {self.p_target:g}; give a probability between 0 and 1")
+        for name in (*self.names, *self.thresholds):
+            if not name.isprintable():  # it would reach the terminal as it is
+                raise InputError(f"the calibration has a name {name!r}; fit it again with names that can be printed")
 
     @classmethod
     def fit(
@@ -117,8 +133,7 @@ class Calibration:
         Raises:
             InputError: a prior that is not between 0 and 1, or as for `llr`.
         """
-        if not 0 < prior < 1:
-            raise InputError(f"prior is {prior}; give a probability between 0 and 1")
+        check_prior(prior)
         log_odds = self.llr(scores, qualities) + np.log(prior) - np.log1p(-prior)
         return np.exp(-np.logaddexp(0.0, -log_odds))
 
@@ -153,20 +168,32 @@ class Calibration:
             InputError: something is missing, unknown, or no number.
         """
         wanted = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping) or sorted(values) != sorted(wanted):
-            found = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+        if not isinstance(values, Mapping) or set(values) != set(wanted):
+            found = list(values) if isinstance(values, Mapping) else repr(values)
             raise InputError(f"a calibration has {', '.join(wanted)}, and not {found}; fit it again")
-        try:
-            names = tuple(map(str, values["names"]))
-            weights = tuple(map(float, values["weights"]))
-            thresholds = {str(name): float(value) for name, value in values["thresholds"].items()}
-            offset, p_target = float(values["offset"]), float(values["p_target"])
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"the calibration can't be read ({one_line(error)}); fit it again") from None
-        numbers = [*weights, offset, p_target, *thresholds.values()]
-        if not names or names[0] != SCORE or len(names) != len(weights) or not np.isfinite(numbers).all():
-            raise InputError(f"the calibration has names {list(names)} and numbers {numbers}; fit it again")
-        return cls(names, weights, offset, p_target, thresholds)
+        for name, kind in (("names", list), ("weights", list), ("thresholds", Mapping)):
+            if not isinstance(values[name], kind):
+                raise InputError(f"the calibration can't be read ({name} is {values[name]!r}); fit it again")
+        names, thresholds = values["names"], values["thresholds"]
+        if not all(isinstance(name, str) for name in (*names, *thresholds)):
+            raise InputError("the calibration can't be read (a name is no text); fit it again")
+        numbers = [*values["weights"], values["offset"], values["p_target"], *thresholds.values()]
+        for value in numbers:
+            if not is_number(value):
+                raise InputError(f"the calibration can't be read ({value!r} is no finite number); fit it again")
+        weights = tuple(map(float, values["weights"]))
+        kept = {name: float(value) for name, value in thresholds.items()}
+        return cls(tuple(names), weights, float(values["offset"]), float(values["p_target"]), kept)
+
+
+def check_prior(prior: float) -> None:
+    """Refuses what can't be how likely the same speaker was.
+
+    Raises:
+        InputError: it is not between 0 and 1.
+    """
+    if not 0 < prior < 1:
+        raise InputError(f"prior is {prior}; give a probability between 0 and 1")
 
 
 def cross_calibrated(

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import replacing
 from ..metrics.bootstrap import Interval, bootstrap, bootstrap_trials
-from ..metrics.numbers import P_TARGETS, Measure, check_trial_speakers, number_rows, verification_measure, voices
+from ..metrics.numbers import (
+    P_TARGETS,
+    Measure,
+    check_trial_speakers,
+    number_rows,
+    verification_measure,
+    voices,
+    voices_of_trials,
+)
 from ..predictions import FILE_NAME as PREDICTIONS
 from ..predictions import Predictions, read_predictions
 from ..results import Results, plain, run_facts
@@ -36,7 +44,7 @@ def compare_trials(
     speakers: tuple[Sequence[str], Sequence[str]] | None = None,
     *,
     seed: int = 0,
-    calibrated: tuple[bool, bool] = (False, False),
+    llrs: tuple[NDArray | None, NDArray | None] = (None, None),
     p_target: Sequence[float] = P_TARGETS,
 ) -> list[Row]:
     """EER, detection costs, and Cllr of two systems, with the interval of their difference.
@@ -47,8 +55,7 @@ def compare_trials(
         scores_b: (T,) of the other one.
         speakers: (T,) who speaks on the left and (T,) on the right; None: not known.
         seed: of the resamples.
-        calibrated: of each system, whether its scores are log-likelihood ratios; what they cost is compared where both
-            are.
+        llrs: log-likelihood ratios (T,) of each system, if it has any; what they cost is compared where both have.
         p_target: prior probabilities of a target.
 
     Returns:
@@ -59,13 +66,14 @@ def compare_trials(
     """
     if speakers is not None:
         check_trial_speakers(labels, *speakers)
+    both = llrs[0] is not None and llrs[1] is not None
     one, other = (
-        verification_measure(labels, scores, p_target=p_target, calibrated=all(calibrated))
-        for scores in (scores_a, scores_b)
+        verification_measure(labels, scores, llrs=ratios if both else None, p_target=p_target)
+        for scores, ratios in zip((scores_a, scores_b), llrs, strict=True)
     )
 
     def resample(statistic: Callable[[NDArray], Any]) -> Interval:
-        return bootstrap_trials(statistic, len(labels) if speakers is None else speakers, seed=seed)
+        return bootstrap_trials(statistic, voices_of_trials(np.asarray(labels), speakers) or len(labels), seed=seed)
 
     return _differences(one, other, resample)
 
@@ -161,7 +169,7 @@ def _of_trials(folder_a: Path, folder_b: Path, seed: int) -> dict[str, Any]:
             other.scores,
             None if who is None else (who[:, 0], who[:, 1]),  # type: ignore[arg-type]
             seed=seed,
-            calibrated=(one.calibrated, other.calibrated),
+            llrs=(one.llrs, other.llrs),
             p_target=_priors(folder_a, folder_b),
         )
     except ValueError as error:
@@ -169,7 +177,7 @@ def _of_trials(folder_a: Path, folder_b: Path, seed: int) -> dict[str, Any]:
     speakers = None if who is None else len(set(who.ravel().tolist()))
     counts = {"trials": len(one.labels), "targets": targets, "speakers": speakers}
     rows = [row | {"n": len(one.labels)} for row in rows]
-    return {"counts": counts, "calibrated": [one.calibrated, other.calibrated], "differences": rows}
+    return {"counts": counts, "calibrated": [one.llrs is not None, other.llrs is not None], "differences": rows}
 
 
 def _priors(*folders: Path) -> Sequence[float]:
@@ -277,7 +285,8 @@ def write(found: dict[str, Any], folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
-    content = plain(found) | {"run": run_facts(found["seed"], device="cpu")}
+    names = {side: Path(found[side]).absolute().name for side in ("a", "b")}
+    content = plain(found) | names | {"run": run_facts(found["seed"], device="cpu")}
     with replacing(folder / FILE_NAME) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     return folder / FILE_NAME

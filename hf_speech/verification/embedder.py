@@ -36,7 +36,8 @@ class Embedder:
     Attributes:
         size: dimensions of an embedding.
         exact: whether an embedding does not depend on who else is in the batch.
-        min_samples: the shortest waveform that the model takes, at the rate of its extractor.
+        min_samples: the shortest waveform that is embedded, at the rate of its extractor: what the model takes, and
+            25 ms at least.
 
     Raises:
         InputError: another dtype, or the model gives no embeddings.
@@ -48,7 +49,7 @@ class Embedder:
         whole = own_model(model)
         self.exact = isinstance(whole, HfSpeechPreTrainedModel)
         self.model: Any = whole.base_model if self.exact else whole
-        self.min_samples: int = whole.encoder.min_samples if self.exact else MIN_SAMPLES
+        self.min_samples: int = max(whole.encoder.min_samples if self.exact else 0, MIN_SAMPLES)
         self.size: int = self.model.output_size if self.exact else self._size_of_stock()
 
     @property

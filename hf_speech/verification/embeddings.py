@@ -42,7 +42,9 @@ from .utterances import BadUtterance, Source, Utterances
 logger = logging.getLogger(__name__)
 
 _CPU_SECONDS = 20.0  # padded seconds in a batch
-_NOT_FINITE = "its embedding has NaN or infinite numbers; check the model's weights, and the file by ear"
+_NOT_FINITE = (
+    "is silent from end to end, or its embedding has NaN or infinite numbers; listen to it, or check the weights"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Embeddings:
         ids: names, in the order asked for.
         vectors: (N, E) float32, as the model gives them: not scaled.
         seconds: (N,) float64, how long each utterance is.
+        digests: (N,) SHA-256 of the files; empty where embeddings were read.
         bad: those that were asked for and left out.
         facts: how they were made, for results.json; empty where they were read from a file.
     """
@@ -60,6 +63,7 @@ class Embeddings:
     ids: list[str]
     vectors: NDArray
     seconds: NDArray
+    digests: list[str] = field(default_factory=list)
     bad: list[BadUtterance] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -132,7 +136,8 @@ def embed_files(
     facts["wall_seconds"] = time.monotonic() - begun
     if rank == 0:
         logger.info("%s", _in_words(facts))
-    return Embeddings(list(rows), vectors[list(rows.values())], seconds, bad, facts)
+    digests = [utterances.sounds[row].digest for row in rows.values()]
+    return Embeddings(list(rows), vectors[list(rows.values())], seconds, digests, bad, facts)
 
 
 def write_embeddings(path: str | os.PathLike[str], embeddings: Embeddings) -> None:
@@ -266,12 +271,15 @@ class _Pass:
         if self.store:
             size = 4 * self.embedder.size + ENTRY_BYTES
             self.store.require_room(size * sum(map(len, batches)))
+        counts = np.bincount([piece.row for piece in self.pieces])
+        alone = [counts[piece.row] == 1 for piece in self.pieces]
         with self.embedder.ready(), self.store.adding() if self.store else nullcontext() as keep:
             for batch, tensors in zip(batches, self._batches(batches, workers), strict=True):
                 values = self.embedder(tensors)
+                values[[alone[i] and silent for i, silent in zip(batch, _silent(tensors), strict=True)]] = math.nan
                 self.vectors[batch] = values.numpy()
                 broken = [self.pieces[i].row for i in batch if not np.isfinite(self.vectors[i]).all()]
-                if self.refused:
+                if broken and self.refused:
                     self.utterances.settle(self.utterances.named(broken, _NOT_FINITE), True, self.refused)
                 if keep:
                     keep({self._name(i): vector.clone() for i, vector in zip(batch, values, strict=True)})
@@ -289,6 +297,13 @@ class _Pass:
         return entry_name(sound.digest, piece, sound.channel)
 
 
+def _silent(tensors: Mapping[str, Tensor]) -> list[bool]:
+    """Whether each waveform of a batch is the same number from end to end: what a model makes of it is no voice's."""
+    values, mask = tensors["input_values"], tensors["attention_mask"].bool()
+    highest, lowest = (values.masked_fill(~mask, sign * -math.inf) for sign in (1, -1))
+    return (highest.amax(dim=1) == lowest.amin(dim=1)).tolist()
+
+
 @contextmanager
 def _alone(store: Store | None) -> Iterator[None]:
     """While the ranks of this run compute, other runs of the same model wait for them."""
@@ -301,6 +316,8 @@ def _alone(store: Store | None) -> Iterator[None]:
 def _in_words(facts: Mapping[str, Any]) -> str:
     """What was done, in a line."""
     rate = facts["audio_seconds"] / max(facts["wall_seconds"], 1e-3)
+    if not facts["computed"]:
+        return f"the embeddings of {facts['utterances']} utterances were kept from an earlier run"
     words = f"embedded {facts['utterances']} utterances ({facts['sounds']} sounds"
     if facts["cut"]:
         words += f", {facts['cut']} in pieces of at most {facts['chunk_seconds']:g} s"

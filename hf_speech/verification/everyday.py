@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
 from ..inference import load_model
 from . import identification, pairs
+from .calibration import check_prior
 from .gallery import Gallery
-from .identification import enroll, identify, remove
+from .identification import check_threshold, enroll, identify, remove
 from .kept import kept_of
 from .pairs import Files, same_speaker
 
@@ -38,6 +38,7 @@ def verify_files(
     Raises:
         InputError: as `load_model`, `kept_of` and `same_speaker`.
     """
+    check_prior(prior)
     loaded, extractor = load_model(model, revision)
     kept = kept_of(model, revision)
     answer = same_speaker(loaded, extractor, one, other, kept=kept, prior=prior, threshold=threshold)
@@ -109,11 +110,11 @@ def identify_file(
     Raises:
         InputError: as `load_model`, `kept_of` and `identify`.
     """
+    wanted = as_threshold(threshold)
+    check_prior(prior)
     loaded, extractor = load_model(model, revision)
     kept = kept_of(model, revision)
-    found = identify(
-        loaded, extractor, file, gallery, kept=kept, threshold=as_threshold(threshold), top=top, prior=prior
-    )
+    found = identify(loaded, extractor, file, gallery, kept=kept, threshold=wanted, top=top, prior=prior)
     return {"file": str(file), **asdict(found)}, identification.in_words(found)
 
 
@@ -122,16 +123,16 @@ def as_threshold(given: str | float | None) -> str | float | None:
 
     >>> as_threshold("0.25"), as_threshold("fmr_0.01"), as_threshold(None)
     (0.25, 'fmr_0.01', None)
+
+    Raises:
+        InputError: a number that is not finite.
     """
-    if not isinstance(given, str):
-        return given
     try:
-        number = float(given)
+        found = float(given) if isinstance(given, str) else given
     except ValueError:
         return given
-    if number != number:
-        raise InputError("threshold nan: give a score, or the name of a kept threshold")
-    return number
+    check_threshold(found)
+    return found
 
 
 def _named(side: Files) -> str | list[str]:

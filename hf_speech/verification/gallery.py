@@ -1,6 +1,7 @@
 """A gallery of known speakers: one safetensors file with an embedding a recording, and a table of whose they are."""
 
 import json
+import math
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,15 @@ from safetensors.numpy import save
 
 from ..errors import InputError, list_some, one_line, unknown_name
 from ..files import locked, replacing, to_disk
+from ..models.registry import is_number
 from .plda import speaker_means
 
 FORMAT = "hf_speech gallery 1"
 UNKNOWN = "unknown"  # what identification says of somebody who is in no gallery; nobody can be called that
 _LISTED = 20  # names, where there is no such speaker
 _PATIENCE = 60.0  # seconds; another process has the lock while it writes the file, no longer
+# What a file that is none, or made to do harm, raises; a deeply nested table the last one.
+_UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,10 @@ class Gallery:
         names: (R,) who speaks.
         seconds: (R,) how long.
         digests: (R,) SHA-256 of the files, hexadecimal; no two alike.
+        piece: how long the pieces are, in seconds, whose embeddings were averaged; infinity: nothing was cut.
+
+    Raises:
+        InputError: columns that don't match, a name that can't be one, or numbers that are none.
     """
 
     model: str
@@ -39,11 +47,28 @@ class Gallery:
     names: tuple[str, ...]
     seconds: tuple[float, ...]
     digests: tuple[str, ...]
+    piece: float
+
+    def __post_init__(self) -> None:
+        shape = self.embeddings.shape
+        if len(shape) != 2 or {len(self.names), len(self.seconds), len(self.digests)} != {shape[0]}:
+            raise InputError(f"embeddings have shape {shape} for {len(self.names)} names; give one row for each")
+        if self.embeddings.dtype.kind != "f" or (self.names and not shape[1]) or not np.isfinite(self.embeddings).all():
+            raise InputError("an embedding has no numbers, or one that is not finite; leave it out")
+        for name in dict.fromkeys(self.names):
+            check_name(name)
+        wrong = [value for value in self.seconds if not (is_number(value) and value > 0)]
+        if wrong:
+            raise InputError(f"a recording is {wrong[0]!r} seconds long; give a number above 0")
+        if not all(isinstance(digest, str) for digest in self.digests) or len(set(self.digests)) < len(self.digests):
+            raise InputError("two recordings have one digest, or one has none; give each its own")
+        if not self.piece > 0:
+            raise InputError(f"pieces are {self.piece} seconds long; give a number above 0")
 
     @classmethod
-    def empty(cls, model: str) -> "Gallery":
+    def empty(cls, model: str, piece: float) -> "Gallery":
         """Nobody, as yet."""
-        return cls(model, np.zeros((0, 0), np.float32), (), (), ())
+        return cls(model, np.zeros((0, 0), np.float32), (), (), (), piece)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Gallery":
@@ -59,15 +84,16 @@ class Gallery:
                 facts = file.metadata() or {}
                 if facts.get("format") != FORMAT:
                     raise ValueError(f"its format is {facts.get('format')!r}, not {FORMAT!r}")
+                if not {"model", "piece", "table"} <= facts.keys():
+                    raise ValueError("it does not say how its embeddings were made")
                 table, embeddings = json.loads(facts["table"]), file.get_tensor("embeddings")
-                model = facts["model"]
-            names = tuple(map(str, table["names"]))
-            seconds, digests = tuple(map(float, table["seconds"])), tuple(map(str, table["digests"]))
-            if embeddings.ndim != 2 or {len(names), len(seconds), len(digests)} != {len(embeddings)}:
-                raise ValueError("its table does not fit its embeddings")
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+                columns = [table[name] for name in ("names", "seconds", "digests")]
+                if not all(isinstance(column, list) for column in columns):
+                    raise ValueError("its table has columns that are no lists")
+                names, seconds, digests = map(tuple, columns)
+                return cls(facts["model"], embeddings, names, seconds, digests, float(facts["piece"]))
+        except _UNREADABLE as error:
             raise InputError(f"{path}: is no gallery of speakers ({one_line(error)}); give another file") from error
-        return cls(model, embeddings, names, seconds, digests)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it as safetensors, whole or not at all.
@@ -76,7 +102,7 @@ class Gallery:
             InputError: it can't be written there.
         """
         table = {"names": self.names, "seconds": self.seconds, "digests": self.digests}
-        facts = {"format": FORMAT, "model": self.model, "table": json.dumps(table)}
+        facts = {"format": FORMAT, "model": self.model, "piece": str(self.piece), "table": json.dumps(table)}
         content = save({"embeddings": np.ascontiguousarray(self.embeddings, np.float32)}, facts)
         try:
             with replacing(path) as temporary:
@@ -109,6 +135,38 @@ class Gallery:
                 f"{path}: its speakers were enrolled with another model; give that one, or enrol into another gallery"
             )
 
+    def require_size(self, size: int) -> None:
+        """Refuses embeddings of other dimensions than the model's, which a file that was tampered with may hold.
+
+        Raises:
+            InputError: as it says.
+        """
+        if self.names and self.embeddings.shape[1] != size:
+            raise InputError(
+                f"the gallery's embeddings have {self.embeddings.shape[1]} dimensions, and the model gives {size}; "
+                "enrol into another gallery"
+            )
+
+    def cut_to(self, piece: float, path: str | os.PathLike[str]) -> "Gallery":
+        """The gallery as it is where recordings are cut into pieces of another length.
+
+        Embeddings of recordings that neither length cuts are the same.
+
+        Args:
+            piece: seconds; infinity: nothing is cut.
+            path: for the message.
+
+        Raises:
+            InputError: a recording would have another embedding.
+        """
+        if self.piece != piece and max(self.seconds, default=0.0) > min(self.piece, piece):
+            was, now = ("whole" if math.isinf(one) else f"in pieces of {one:g} s" for one in (self.piece, piece))
+            raise InputError(
+                f"{path}: long recordings were enrolled {was}, and the model now takes them {now}; enrol them again, "
+                "into another gallery"
+            )
+        return replace(self, piece=piece)
+
     def without(self, name: str, digests: Collection[str] | None = None) -> "Gallery":
         """The gallery without a speaker, or without some recordings of theirs.
 
@@ -138,9 +196,11 @@ class Gallery:
             digests: (N,) SHA-256 of the files.
 
         Raises:
-            InputError: a name that can't be one, an embedding that is not finite, or a recording of somebody else.
+            InputError: a name that can't be one, an embedding that is not finite or of another size, or a recording of
+                somebody else.
         """
         check_name(name)
+        self.require_size(embeddings.shape[1])
         self.require_nobody_elses(name, digests)
         there = set(self.digests)
         new = [i for i, digest in enumerate(digests) if digest not in there and digest not in digests[:i]]
@@ -170,8 +230,13 @@ class Gallery:
             )
 
     def _only(self, places: Sequence[int]) -> "Gallery":
-        chosen = [tuple(values[i] for i in places) for values in (self.names, self.seconds, self.digests)]
-        return Gallery(self.model, self.embeddings[list(places)], *chosen)  # type: ignore[arg-type]
+        return replace(
+            self,
+            embeddings=self.embeddings[list(places)],
+            names=tuple(self.names[i] for i in places),
+            seconds=tuple(self.seconds[i] for i in places),
+            digests=tuple(self.digests[i] for i in places),
+        )
 
 
 @contextmanager
@@ -199,7 +264,7 @@ def check_name(name: str) -> None:
     Raises:
         InputError: an empty one, one with line breaks or blanks at its ends, or "unknown".
     """
-    if not name or name != name.strip() or not name.isprintable():
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
         raise InputError(f"{name!r} can't be a speaker's name; give printable text without blanks at its ends")
     if name == UNKNOWN:
         raise InputError(f"nobody can be called {UNKNOWN!r}, which is said of those in no gallery; give another name")

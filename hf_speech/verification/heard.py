@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..data.problems import Problems
@@ -48,30 +49,49 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Others:
-    """Recordings of people who are in no trial.
+class OtherRows:
+    """Recordings of people who are in no trial, before they are heard.
 
     Attributes:
         name: of the data set.
-        embeddings: of all of its rows.
+        rows: all of it.
+        ids: a name for each row.
+        speakers: id -> who speaks; None: that is not known of every one.
+    """
+
+    name: str
+    rows: Dataset
+    ids: list[str]
+    speakers: dict[str, str] | None
+
+    @classmethod
+    def read(cls, role: str, name: str, columns: Mapping[str, str]) -> "OtherRows":
+        """The rows of a data set.
+
+        Raises:
+            InputError: it can't be read, or a name stands for two of its rows.
+        """
+        rows, ids = rows_of(name, columns)
+        if len(set(ids)) < len(ids):
+            raise InputError(f"--{role} {name}: has rows of one name; keep one of each, or give an id to each")
+        texts = column_texts(rows, "speaker_id") if "speaker_id" in rows.column_names else [None] * len(ids)
+        who = {one: str(speaker) for one, speaker in zip(ids, texts, strict=True) if speaker is not None}
+        return cls(name, rows, ids, who if len(who) == len(ids) else None)
+
+
+@dataclass(frozen=True)
+class Others:
+    """The same, heard.
+
+    Attributes:
+        name: of the data set.
+        embeddings: of its rows.
         speakers: who speaks in each; None: that is not known of every one.
     """
 
     name: str
     embeddings: Embeddings
     speakers: list[str] | None
-
-    def require_speakers(self, role: str, mend: str = "") -> list[str]:
-        """Who speaks in each row.
-
-        Raises:
-            InputError: that is not known.
-        """
-        if self.speakers is None:
-            raise InputError(
-                f"--{role} {self.name}: not every row says who speaks; name the column: --columns speaker_id=...{mend}"
-            )
-        return self.speakers
 
 
 class Ear:
@@ -112,16 +132,13 @@ class Ear:
         heard = heard.with_durations(dict(zip(found.ids, found.seconds.tolist(), strict=True)))
         return Heard(heard, found, averaged(found.vectors, found.ids, heard.names, heard.models))
 
-    def others(self, name: str, columns: Mapping[str, str], on_missing: str) -> Others:
-        """All rows of a data set.
+    def others(self, found: OtherRows, on_missing: str) -> Others:
+        """Recordings of others, embedded.
 
         Raises:
-            InputError: it can't be read, or its audio can't be used.
+            InputError: their audio can't be used.
         """
-        rows, ids = rows_of(name, columns)
-        found = embed_files(self.model, self.extractor, NamedRows(ids, rows), on_bad=on_missing, **self.how)
-        if "speaker_id" not in rows.column_names:
-            return Others(name, found, None)
-        who = dict(zip(ids, column_texts(rows, "speaker_id"), strict=True))
-        speakers = [who[one] for one in found.ids]
-        return Others(name, found, None if None in speakers else [str(speaker) for speaker in speakers])
+        rows = NamedRows(found.ids, found.rows)
+        heard = embed_files(self.model, self.extractor, rows, on_bad=on_missing, **self.how)
+        who = found.speakers
+        return Others(found.name, heard, None if who is None else [who[one] for one in heard.ids])

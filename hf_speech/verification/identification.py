@@ -1,5 +1,6 @@
 """Who is it? Speakers are enrolled in a gallery, and somebody who is heard is looked up there."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..files import sha256_of
 from .gallery import UNKNOWN, Gallery, changing, check_name
 from .kept import HOW_TO_KEEP, Kept
 from .pairs import Judged, judge
-from .recordings import embedder_digest, embeddings_of
+from .recordings import embedder_digest, embeddings_of, longest_piece
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def enroll(
         The gallery as it is now.
 
     Raises:
-        InputError: no files, one that is broken, or that somebody else is enrolled with; a gallery of another model;
-            a name that can't be one. The gallery is then as it was.
+        InputError: no files, one that is broken, or that somebody else is enrolled with; a gallery of another model, or
+            of long recordings that were cut otherwise; a name that can't be one. The gallery is then as it was.
     """
     check_name(name)
     paths = [path for given in files for path in audio_files(given)]
@@ -81,12 +82,13 @@ def enroll(
         raise InputError(f"no recording of {name!r} was given; give one or more")
     digest = embedder_digest(model, feature_extractor)
     digests = [sha256_of(path) for path in paths]
-    _gallery(gallery_path, digest).require_nobody_elses(name, digests)  # before the work, and once more after it
-    vectors, seconds = embeddings_of(model, feature_extractor, paths, None if kept is None else kept.chunk_seconds)
+    piece = longest_piece(None if kept is None else kept.chunk_seconds)
+    forgotten = name if replace else None
+    # Before the work, and once more after it.
+    _gallery(gallery_path, digest, piece, forgotten).require_nobody_elses(name, digests)
+    vectors, seconds = embeddings_of(model, feature_extractor, paths, piece)
     with changing(gallery_path):
-        gallery = _gallery(gallery_path, digest)
-        if replace and name in gallery.names:
-            gallery = gallery.without(name)
+        gallery = _gallery(gallery_path, digest, piece, forgotten)
         gallery = gallery.with_recordings(name, vectors, seconds.tolist(), digests)
         gallery.save(gallery_path)
     return gallery
@@ -141,18 +143,23 @@ def identify(
         prior: see `pairs.same_speaker`; the same for everybody.
 
     Raises:
-        InputError: no such file, gallery or threshold; one of another model; nobody in it.
+        InputError: no such file, gallery or threshold; one of another model, or of long recordings that were cut
+            otherwise; nobody in it.
     """
     if top < 1:
         raise InputError(f"top is {top}; give 1 or more speakers to list")
+    check_threshold(threshold)
     if kept is None and isinstance(threshold, str):
         raise InputError(f"threshold {threshold!r}: none is kept with this model; give a score, or {HOW_TO_KEEP}")
     gallery = Gallery.load(gallery_path)
     gallery.require_model(embedder_digest(model, feature_extractor), gallery_path)
+    piece = longest_piece(None if kept is None else kept.chunk_seconds)
+    gallery = gallery.cut_to(piece, gallery_path)
     names, means, totals, counts = gallery.speakers()
     if not names:
         raise InputError(f"{gallery_path}: nobody is enrolled; enrol speakers with `hf-speech enroll`")
-    heard, heard_seconds = embeddings_of(model, feature_extractor, [file], None if kept is None else kept.chunk_seconds)
+    heard, heard_seconds = embeddings_of(model, feature_extractor, [file], piece)
+    gallery.require_size(heard.shape[1])
     vectors, seconds = np.concatenate([means, heard]), np.concatenate([totals / counts, heard_seconds])
     left, right = np.arange(len(names)), np.full(len(names), len(names))
     judged = judge(vectors, seconds, left, right, [*names, str(file)], kept, prior=prior)
@@ -161,6 +168,16 @@ def identify(
     enough, reached = _reached(judged, order[0], kept, threshold)
     speaker = None if enough is None else matches[0].name if reached else UNKNOWN
     return Identified(speaker, matches, enough)
+
+
+def check_threshold(threshold: float | str | None) -> None:
+    """Refuses a score that decides nothing.
+
+    Raises:
+        InputError: it is not finite.
+    """
+    if isinstance(threshold, int | float) and not math.isfinite(threshold):
+        raise InputError(f"threshold {threshold}: give a finite score, or the name of a kept threshold")
 
 
 def _match(names: Sequence[str], judged: Judged, place: int) -> Match:
@@ -202,10 +219,12 @@ def in_words(found: Identified) -> list[str]:
     return lines
 
 
-def _gallery(path: str | Path, digest: str) -> Gallery:
-    """The gallery of a model, empty where there is none yet."""
+def _gallery(path: str | Path, digest: str, piece: float, forgotten: str | None) -> Gallery:
+    """The gallery of a model without one of its speakers, empty where there is none yet."""
     if not Path(path).exists():
-        return Gallery.empty(digest)
+        return Gallery.empty(digest, piece)
     gallery = Gallery.load(path)
     gallery.require_model(digest, path)
-    return gallery
+    if forgotten in gallery.names:
+        gallery = gallery.without(forgotten)
+    return gallery.cut_to(piece, path)

@@ -8,6 +8,7 @@ model.safetensors            the weights whose scores were calibrated
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHT
 from ..errors import InputError, lookup, one_line
 from ..files import replacing, sha256_of, to_disk
 from ..models.configuration import HfSpeechConfig
+from ..models.registry import is_number
 from .backend import Backend
 from .calibration import Calibration, pair_qualities
 from .qualities import measures_in, qualities_of
@@ -41,15 +43,18 @@ class Kept:
         calibration: of them.
         chunk_seconds: how long the pieces are whose embeddings are averaged; infinity: nothing is cut; None: 30.
         threshold: which of the calibration's thresholds decides.
+        fitted_on: fingerprint of the trials that it was fitted on, hexadecimal; None: not known.
 
     Raises:
-        InputError: a threshold that the calibration has not, measures that can't be made here, no length of pieces.
+        InputError: a threshold that the calibration has not, measures that can't be made here, no length of pieces, no
+            fingerprint.
     """
 
     backend: Backend | None
     calibration: Calibration
     chunk_seconds: float | None = None
     threshold: str = "eer"
+    fitted_on: str | None = None
 
     def __post_init__(self) -> None:
         lookup(self.calibration.thresholds, self.threshold, "threshold")
@@ -57,8 +62,11 @@ class Kept:
             raise InputError(
                 "the calibration weighs cohort_mean, and the back end has no cohort; leave one of them out"
             )
-        if self.chunk_seconds is not None and not self.chunk_seconds > 0:
+        piece = self.chunk_seconds
+        if piece not in (None, math.inf) and not (is_number(piece) and piece > 0):
             raise InputError(f"chunk_seconds is {self.chunk_seconds}; give seconds above 0")
+        if self.fitted_on is not None and not re.fullmatch(r"[0-9a-f]+", self.fitted_on):
+            raise InputError(f"fitted_on is {self.fitted_on!r}; give the fingerprint of a list, hexadecimal")
 
     def qualities(self, embeddings: ArrayLike, seconds: ArrayLike, left: ArrayLike, right: ArrayLike) -> NDArray | None:
         """What the calibration weighs beside the scores of T trials: (T, Q), or None.
@@ -99,6 +107,7 @@ def keep(
     *,
     chunk_seconds: float | None = None,
     threshold: str = "eer",
+    fitted_on: str | None = None,
 ) -> Kept:
     """Puts back end and calibration into a model's folder, in the place of earlier ones; all else stays as it is.
 
@@ -108,11 +117,12 @@ def keep(
         calibration: of these scores.
         chunk_seconds: of the embeddings.
         threshold: which of the calibration's thresholds decides.
+        fitted_on: fingerprint of the trials that it was fitted on, hexadecimal; None: not known.
 
     Raises:
         InputError: no such folder, none of a model of ours, one that can't be written to, or as for `Kept`.
     """
-    kept = Kept(backend, calibration, chunk_seconds, threshold)
+    kept = Kept(backend, calibration, chunk_seconds, threshold, fitted_on)
     place, names = Path(folder), check_folder(folder)
     config = _read_json(place / CONFIG_NAME)
     try:
@@ -125,6 +135,7 @@ def keep(
             "calibration": calibration.to_dict(),
             "chunk_seconds": _WHOLE if chunk_seconds == math.inf else chunk_seconds,
             "threshold": threshold,
+            "fitted_on": fitted_on,
             "files": {name: sha256_of(place / name) for name in names},
         }
         with replacing(place / CONFIG_NAME) as temporary:
@@ -168,30 +179,37 @@ def kept_of(model: str | Path, revision: str | None = None) -> Kept | None:
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        InputError: no such model; what it keeps can't be read; or it was calibrated with other weights, or another
-            back end, than lie there.
+        InputError: no such model; what it keeps can't be read; the back end is not there; or it was calibrated with
+            other weights, or another back end, than lie there.
     """
     name = str(model)
     field = _read_json(_file(name, CONFIG_NAME, revision)).get(FIELD)
     if field is None:
         return None
-    wanted = {"backend", "calibration", "chunk_seconds", "threshold", "files"}
-    if not isinstance(field, dict) or set(field) != wanted or not isinstance(field["files"], dict):
+    wanted = {"backend", "calibration", "chunk_seconds", "threshold", "fitted_on", "files"}
+    # Models that were calibrated before it was noted have no `fitted_on`.
+    if not isinstance(field, dict) or set(field) | {"fitted_on"} != wanted or not isinstance(field["files"], dict):
         raise InputError(f"{name}: the field {FIELD} of {CONFIG_NAME} can't be read; {_MEND}")
     if field["backend"] not in (None, BACKEND_FILE):  # a path could lead out of the folder
         raise InputError(f"{name}: its back end is {field['backend']!r}, not {BACKEND_FILE}; {_MEND}")
     weights = _weight_files(name, revision)
     backend_files = [] if field["backend"] is None else [BACKEND_FILE]
     if set(field["files"]) != {*weights, *backend_files}:
-        raise InputError(f"{name}: was trained again since it was calibrated; {_MEND}")
+        raise InputError(f"{name}: was trained again, or saved anew, since it was calibrated; {_MEND}")
+    if backend_files and _file_or_none(name, BACKEND_FILE, revision) is None:
+        raise InputError(
+            f"{name}: there is no {BACKEND_FILE}, the back end that {CONFIG_NAME} speaks of; copy it from the folder "
+            f"that the model was loaded from, or {_MEND}"
+        )
     for file, digest in field["files"].items():
         if sha256_of(_file(name, file, revision)) != digest:
-            what = "has another back end" if file == BACKEND_FILE else "was trained again"
+            what = "has another back end" if file == BACKEND_FILE else "was trained again, or saved anew,"
             raise InputError(f"{name}: {what} since it was calibrated; {_MEND}")
     backend = Backend.load(_file(name, BACKEND_FILE, revision)) if backend_files else None
     chunk_seconds = math.inf if field["chunk_seconds"] == _WHOLE else field["chunk_seconds"]
     try:
-        return Kept(backend, Calibration.from_dict(field["calibration"]), chunk_seconds, field["threshold"])
+        calibration = Calibration.from_dict(field["calibration"])
+        return Kept(backend, calibration, chunk_seconds, field["threshold"], field.get("fitted_on"))
     except (InputError, TypeError) as error:
         raise InputError(f"{name}: the field {FIELD} of {CONFIG_NAME}: {one_line(error)}; {_MEND}") from error
 
@@ -200,8 +218,11 @@ def _weight_files(model: str, revision: str | None) -> list[str]:
     """Names of the files that hold the weights, sorted."""
     if _file_or_none(model, SAFE_WEIGHTS_NAME, revision) is not None:
         return [SAFE_WEIGHTS_NAME]
-    index = _read_json(_file(model, SAFE_WEIGHTS_INDEX_NAME, revision, "model.safetensors"))
-    return sorted(set(index.get("weight_map", {}).values()))
+    path = _file(model, SAFE_WEIGHTS_INDEX_NAME, revision, "model.safetensors")
+    places = _read_json(path).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise InputError(f"{path}: does not say in which files the weights lie; fetch the model again")
+    return sorted(set(places.values()))
 
 
 def _file(model: str, name: str, revision: str | None, what: str | None = None) -> Path:
@@ -226,7 +247,7 @@ def _file_or_none(model: str, name: str, revision: str | None) -> Path | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: can't be read as JSON ({one_line(error)}); fetch the model again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no table; fetch the model again")

@@ -1,5 +1,6 @@
 """What `hf-speech verify` can be told, each with its meaning."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,6 +50,14 @@ class EmbeddingOptions:
     )
     num_workers: int = _meaning("processes that decode audio", 0, "N")
 
+    def __post_init__(self) -> None:
+        if self.chunk_seconds is not None and not self.chunk_seconds > 0:
+            raise InputError(f"--chunk-seconds is {self.chunk_seconds}; give seconds above 0, or inf")
+        if self.batch_seconds is not None and not 0 <= self.batch_seconds < math.inf:
+            raise InputError(f"--batch-seconds is {self.batch_seconds}; give seconds, or 0 for one utterance at a time")
+        if self.num_workers < 0:
+            raise InputError(f"--num-workers is {self.num_workers}; give 0 or more")
+
 
 @dataclass(frozen=True)
 class ScoringOptions:
@@ -70,9 +79,13 @@ class ScoringOptions:
     cohort_of: Literal["speakers", "utterances"] = _meaning(
         "what the cohort consists of: means, or recordings", "speakers"
     )
+    cohort_columns: dict[str, str] = _meaning(
+        "the same as --columns, of background and cohort; none: as --columns", {}, "OURS=THEIRS"
+    )
     top: int = _meaning("of as-norm: how many of the cohort's scores count, the highest for each side", 300, "K")
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         fitted = {"lda": self.lda is not None, "whiten": self.whiten is not None, "plda": self.plda}
         for name, wanted in fitted.items():
             if wanted and self.background is None:
@@ -85,6 +98,20 @@ class ScoringOptions:
             raise InputError("--background is used by nothing: give --center, --lda, --whiten, --plda or --score-norm")
         if self.cohort is not None and self.score_norm == "none" and not (self.center and self.background is None):
             raise InputError("--cohort is used by nothing: give --score-norm s-norm or as-norm too")
+
+    def _check_numbers(self) -> None:
+        if self.lda is not None and self.lda < 1:
+            raise InputError(f"--lda is {self.lda}; give 1 dimension or more")
+        if self.whiten is not None and not 0 < self.whiten < math.inf:
+            raise InputError(f"--whiten is {self.whiten}; give a share above 0")
+        if self.top < 2:
+            raise InputError(f"--top is {self.top}; give 2 or more")
+        if self.top != ScoringOptions.top and self.score_norm != "as-norm":
+            raise InputError("--top belongs to as-norm: give --score-norm as-norm too")
+        if self.cohort_of != "speakers" and self.score_norm == "none":
+            raise InputError("--cohort-of belongs to a score normalisation: give --score-norm too")
+        if self.cohort_columns and self.cohort is None and self.background is None:
+            raise InputError("--cohort-columns names columns of --cohort or --background: give one of them too")
 
     def _norms_by(self, cohort: str | None) -> bool:
         return self.score_norm != "none" and self.cohort == cohort
@@ -108,11 +135,17 @@ class CalibrationOptions:
         "thresholds to find beside that at the EER: shares of non-targets that are accepted", [], "RATE,RATE"
     )
     calibration_prior: float = _meaning("share of targets that the calibration is fitted for", 0.5, "P")
+    no_kept: bool = _meaning("score by the plain cosine, whatever the model keeps", False)
     keep: bool = _meaning(
         "keep back end, calibration and thresholds with the model, for `verify MODEL A B`, `identify`, `predict`", False
     )
 
     def __post_init__(self) -> None:
+        if not 0 < self.calibration_prior < 1:
+            raise InputError(f"--calibration-prior is {self.calibration_prior}; give a probability between 0 and 1")
+        for rate in self.false_acceptance_rates:
+            if not 0 < rate < 1:
+                raise InputError(f"--false-acceptance-rates: {rate} is no share between 0 and 1")
         if self.calibrate is None:
             given = {
                 "qualities": self.qualities,
@@ -129,6 +162,16 @@ class ReportOptions:
     """What is measured and drawn."""
 
     p_target: list[float] = _meaning("prior probabilities of a target, of the detection costs", [0.01, 0.05], "P,P")
+    map_method: Literal["auto", "tsne", "umap", "pca"] = _meaning(
+        "how embeddings are laid out in a picture; umap needs umap-learn", "auto"
+    )
     seed: int = _meaning("of the resamples of intervals, and of the map", 0)
     no_plots: bool = _meaning("write no pictures", False)
     overwrite: bool = _meaning("replace the results of an earlier run", False)
+
+    def __post_init__(self) -> None:
+        named = {f"{prior:g}" for prior in self.p_target}
+        if not named or len(named) < len(self.p_target) or not all(0 < prior < 1 for prior in self.p_target):
+            raise InputError(f"--p-target is {self.p_target}; give probabilities between 0 and 1, none twice")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}; give 0 or more")

@@ -15,8 +15,9 @@ from ..data.readers import audio_files
 from ..errors import InputError
 from ..inference import MAX_SECONDS
 from .backend import Backend
+from .calibration import check_prior
 from .kept import HOW_TO_KEEP, Kept
-from .recordings import embeddings_of
+from .recordings import embeddings_of, longest_piece
 
 Files = str | Path | Sequence[str | Path]  # one file, or a folder or several files of one speaker
 
@@ -102,7 +103,7 @@ def pair_of_prediction(
     if kept is None or embeddings is None or len(rows) != 2:
         return None
     files, seconds = list(rows["path"]), list(rows["duration"])
-    piece = MAX_SECONDS if kept.chunk_seconds is None else kept.chunk_seconds
+    piece = longest_piece(kept.chunk_seconds)
     if piece != MAX_SECONDS and max(seconds) > min(piece, MAX_SECONDS):  # cut otherwise than for prediction
         answer = same_speaker(model, feature_extractor, files[0], files[1], kept=kept, prior=prior, threshold=threshold)
     else:
@@ -184,6 +185,7 @@ def judge(
         InputError: an embedding that is not finite or of another size than the back end's, or a prior that is not
             between 0 and 1.
     """
+    check_prior(prior)
     vectors = np.asarray(embeddings)
     backend = (kept.backend if kept is not None else None) or Backend.cosine(vectors.shape[1])
     scores = backend.score(vectors, left, right, names)

@@ -24,11 +24,29 @@ class Plda:
         mean: (E,), of the speakers.
         transform: (E, D), to those coordinates: (x - mean) @ transform.
         between: (D,) variances of B there, above 0.
+
+    Raises:
+        InputError: other shapes, numbers that are not finite, or variances that are not above 0.
     """
 
     mean: NDArray
     transform: NDArray
     between: NDArray
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 1 or self.transform.ndim != 2 or self.between.ndim != 1 or not self.between.size:
+            shapes = [values.shape for values in vars(self).values()]
+            raise InputError(f"PLDA: mean, transform and between have shapes {shapes}; give (E,), (E, D) and (D,)")
+        if self.transform.shape != (len(self.mean), len(self.between)):
+            wanted = (len(self.mean), len(self.between))
+            raise InputError(
+                f"PLDA: the transform has shape {self.transform.shape}; give {wanted}, as mean and between"
+            )
+        for name, values in vars(self).items():
+            if values.dtype.kind != "f" or not np.isfinite(values).all():
+                raise InputError(f"PLDA: {name} holds something that is no finite number; fit it again")
+        if not (self.between > 0).all():
+            raise InputError(f"PLDA: a variance between speakers is {self.between.min():g}; fit it again")
 
     @classmethod
     def fit(cls, vectors: ArrayLike, speakers: Sequence[str]) -> "Plda":

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from ..audio import SAMPLE_RATE, check_audio, samples_at
+from ..audio import SAMPLE_RATE, check_audio, read_audio, samples_at
+from ..errors import InputError
 from ..inference import MAX_SECONDS, infer
 from .embedder import Embedder
 
@@ -41,22 +42,30 @@ def embeddings_of(
         (N, E) float32, and (N,) seconds.
 
     Raises:
-        InputError: a file is missing, broken or too short; or the model gives no embeddings.
+        InputError: a file is missing, broken, too short, or silent from end to end; or the model gives no embeddings.
     """
     embedder = Embedder(model, feature_extractor)
     least = embedder.min_samples / SAMPLE_RATE
     infos = [check_audio(str(file), min_duration=least) for file in files]
+    for file in files:
+        if np.ptp(read_audio(str(file))) == 0:
+            raise InputError(f"{file}: is silent from end to end; give a recording of the voice")
     seconds = np.array([info.duration for info in infos])
     columns = {
         "audio": [{"bytes": None, "path": str(file)} for file in files],
         "length": [samples_at(info) for info in infos],
     }
     rows = Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
-    longest = MAX_SECONDS if chunk_seconds is None else chunk_seconds
+    longest = longest_piece(chunk_seconds)
     longest = seconds.max() + 1.0 if math.isinf(longest) else longest
     found = infer(model, feature_extractor, rows, max_seconds=longest, batch_seconds=0.0)
     assert found.embeddings is not None  # the embedder has seen to it
     return found.embeddings, seconds
+
+
+def longest_piece(chunk_seconds: float | None) -> float:
+    """How long pieces are: 30 seconds where nothing is said; infinity: nothing is cut."""
+    return MAX_SECONDS if chunk_seconds is None else chunk_seconds
 
 
 def embedder_digest(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> str:

@@ -1,6 +1,7 @@
 """What `hf-speech verify` writes: scores, embeddings, numbers of all trials and of groups, pictures."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def claim(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
-    for name in (FILE_NAME, *PICTURES):
+    for name in (FILE_NAME, SCORES, TRIALS, EMBEDDINGS, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -67,12 +68,12 @@ def write_report(
     numbers = scored.numbers(report.p_target, report.seed)
     groups = breakdown(
         trials.labels,
-        scored.measured,
+        scored.scores,
         groups_of(trials.trials, trials.facts),
         trials.speakers_of_trials(),
         seed=report.seed,
         p_target=report.p_target,
-        calibrated=scored.llrs is not None,
+        llrs=scored.llrs,
     )
     write_scores(folder / SCORES, trials, scored.scores)
     write_trial_table(folder / TRIALS, trials, scored.scores, scored.llrs)
@@ -105,7 +106,8 @@ def told(results: Results, folder: Path) -> str:
         lines.append("  EER by group:")
         width = max(len(number["split"]) for number in groups) - len(SPLIT)
         lines += [
-            f"    {number['split'].removeprefix(f'{SPLIT}, '):{width}}{_shown(number)} ({number['n']:,} trials)"
+            f"    {number['split'].removeprefix(f'{SPLIT}, '):{width}}{_shown(number)} ({number['n']:,} trials, "
+            f"by {number['interval_unit']})"
             for number in groups
         ]
     return "\n".join(lines)
@@ -174,11 +176,10 @@ def _draw(
     groups: Sequence[dict[str, Any]],
 ) -> None:
     """All pictures."""
-    labels, measured, trials = scored.trials.labels, scored.measured, scored.trials
-    curve = roc(labels, measured)
+    labels, trials = scored.trials.labels, scored.trials
+    curve = roc(labels, scored.scores)
     plot_det({trials.file.name: curve}, folder / DET, options.report.p_target)
-    unit = "score" if scored.llrs is None else "log-likelihood ratio"
-    plot_scores(labels, measured, folder / HISTOGRAM, {"at the EER": curve.eer_threshold}, xlabel=unit)
+    plot_scores(labels, scored.scores, folder / HISTOGRAM, {"at the EER": curve.eer_threshold})
     if scored.llrs is not None:
         share = float(labels.mean())
         odds = scored.llrs + np.log(share) - np.log1p(-share)
@@ -186,7 +187,8 @@ def _draw(
     if groups:
         plot_groups(groups, folder / GROUPS, numbers)
     if trials.speakers is not None:
-        found = project(scored.backend.vectors(scored.heard.vectors), trials.speakers, seed=options.report.seed)
+        how: dict[str, Any] = {"method": options.report.map_method, "seed": options.report.seed}
+        found = project(scored.backend.vectors(scored.heard.vectors), trials.speakers, **how)
         chosen = found.chosen.tolist()
         genders = trials.facts_of("gender") if "gender" in trials.facts.column_names else None
         plot_map(
@@ -201,16 +203,19 @@ def _draw(
 def _operating_points(scored: "Scored") -> list[dict[str, Any]]:
     """Thresholds, and the error rates there: that of the EER of these trials, and those of the calibration."""
     labels = scored.trials.labels == 1
-    found = [("eer of these trials", roc(labels, scored.measured).eer_threshold)]
-    if scored.calibration is not None:
-        found += [(f"calibration, {name}", value) for name, value in scored.calibration.thresholds.items()]
-    points = []
-    for name, threshold in found:
-        wrong = mistakes(labels, scored.measured, threshold)
-        rates = {"fnmr": float(wrong[labels].mean()), "fmr": float(wrong[~labels].mean())}
-        unit = "score" if scored.llrs is None else "llr"
-        points.append({"name": name, unit: threshold, **rates})
+    threshold = roc(labels, scored.scores).eer_threshold
+    points = [{"name": "eer of these trials", **_point(labels, scored.scores, threshold)}]
+    if scored.calibration is not None and scored.llrs is not None:
+        where = ", found on these trials" if scored.facts["calibration"].get("across_speakers") else ""
+        for name, value in scored.calibration.thresholds.items():
+            point = _point(labels, scored.llrs, value)
+            points.append({"name": f"{name} of the calibration{where}", "llr": point.pop("score"), **point})
     return points
+
+
+def _point(is_target: NDArray, values: NDArray, threshold: float) -> dict[str, Any]:
+    wrong = mistakes(is_target, values, threshold)
+    return {"score": threshold, "fnmr": float(wrong[is_target].mean()), "fmr": float(wrong[~is_target].mean())}
 
 
 def _data(trials: TrialSet, scored: "Scored") -> dict[str, Any]:
@@ -231,10 +236,17 @@ def _data(trials: TrialSet, scored: "Scored") -> dict[str, Any]:
         "license": None,
         "splits": {SPLIT: split},
         "split_rule": {},
-        "left_out": [{"file": bad.file, "reason": bad.reason} for bad in scored.heard.embeddings.bad],
+        "left_out": [{"file": bad.id, "reason": bad.reason} for bad in scored.heard.embeddings.bad],
         "unlabelled": 0,
         "trials": counts,
     }
+
+
+_PLACES = {"audio_root", "impostors", "enrolment", "utterances", "embedding_cache", "background", "cohort", "calibrate"}
+
+
+def _is_local(value: str) -> bool:
+    return os.path.isabs(value) or os.path.exists(value)
 
 
 def _arguments(options: "VerifyOptions") -> dict[str, Any]:
@@ -242,5 +254,5 @@ def _arguments(options: "VerifyOptions") -> dict[str, Any]:
     table: dict[str, Any] = {}
     for part in vars(options).values():
         for name, value in vars(part).items():
-            table[name] = Path(value).name if isinstance(value, str) and Path(value).exists() else value
+            table[name] = Path(value).name if name in _PLACES and value and _is_local(value) else value
     return table

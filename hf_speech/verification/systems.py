@@ -7,13 +7,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .backend import Backend, cohort_overlap
 from .calibration import Calibration, cross_calibrated
-from .heard import Heard, Others
+from .heard import Heard, OtherRows, Others
 from .options import CalibrationOptions, ScoringOptions
-from .trial_sets import TrialSet
 
 logger = logging.getLogger(__name__)
+
+_UNKNOWN = "not every row says who speaks; name the column: --cohort-columns speaker_id=..."
 
 
 def fitted_backend(scoring: ScoringOptions, size: int, others: Mapping[str, Others]) -> Backend:
@@ -32,7 +34,7 @@ def fitted_backend(scoring: ScoringOptions, size: int, others: Mapping[str, Othe
     if background is not None and (scoring.lda is not None or scoring.whiten is not None or scoring.plda):
         backend = Backend.fit(
             background.embeddings.vectors,
-            background.require_speakers("background"),
+            background.speakers or [],
             lda=scoring.lda,
             shrinkage=scoring.whiten,
             plda=scoring.plda,
@@ -44,10 +46,8 @@ def fitted_backend(scoring: ScoringOptions, size: int, others: Mapping[str, Othe
         backend = Backend.centred(learnt.vectors, learnt.ids)
     if scoring.score_norm == "none":
         return backend
-    role, group = ("cohort", cohort) if cohort is not None else ("background", background)
-    speakers = None
-    if scoring.cohort_of == "speakers":
-        speakers = group.require_speakers(role, ", or give --cohort-of utterances")  # type: ignore[union-attr]
+    group = cohort or background
+    speakers = group.speakers if scoring.cohort_of == "speakers" else None  # type: ignore[union-attr]
     recordings = group.embeddings  # type: ignore[union-attr]
     how: dict[str, Any] = {"norm": scoring.score_norm, "top": scoring.top, "ids": recordings.ids}
     backend = backend.normalised(recordings.vectors, speakers, **how)
@@ -56,21 +56,44 @@ def fitted_backend(scoring: ScoringOptions, size: int, others: Mapping[str, Othe
     return backend
 
 
-def counts_of(role: str, others: Others, tested: list[str] | None) -> dict[str, Any]:
-    """What results.json says of recordings of others; speakers who are in the trials as well are warned of.
+def require_speakers(scoring: ScoringOptions, others: Mapping[str, OtherRows]) -> None:
+    """Refuses recordings of others that don't say who speaks, where that is needed.
+
+    Raises:
+        InputError: there are such.
+    """
+    background, cohort = others.get("background"), others.get("cohort")
+    if background is not None and background.speakers is None:
+        if scoring.lda is not None or scoring.whiten is not None or scoring.plda:
+            raise InputError(f"--background {background.name}: {_UNKNOWN}")
+    group = cohort or background
+    if group is not None and group.speakers is None and scoring.score_norm != "none":
+        if scoring.cohort_of == "speakers":
+            role = "cohort" if cohort is not None else "background"
+            raise InputError(f"--{role} {group.name}: {_UNKNOWN}, or give --cohort-of utterances")
+
+
+def counts_of(role: str, others: Others, tested: Heard) -> dict[str, Any]:
+    """What results.json says of recordings of others; those that are in the trials too are warned of.
 
     Args:
         role: "background" or "cohort".
         others: the recordings.
-        tested: who is in the trials; None: not known.
+        tested: the trials.
     """
     facts: dict[str, Any] = {"name": Path(others.name).name, "recordings": len(others.embeddings.ids)}
+    shared = set(others.embeddings.digests) & set(tested.embeddings.digests)
+    facts["recordings_in_trials"] = len(shared)
+    if shared:
+        logger.warning(
+            "--%s %s: %d of its recordings are in the trials too; give others", role, others.name, len(shared)
+        )
     if others.speakers is None:
         return facts
     facts["speakers"] = len(set(others.speakers))
-    if tested is None:
+    if tested.trials.speakers is None:
         return facts
-    both, recordings = cohort_overlap(others.speakers, tested)
+    both, recordings = cohort_overlap(others.speakers, tested.trials.speakers)
     facts |= {"speakers_in_trials": len(both), "recordings_of_them": recordings}
     if both:
         told = "--%s %s: %d of its speakers (%d recordings), such as %s, are in the trials too: give others"
@@ -78,15 +101,16 @@ def counts_of(role: str, others: Others, tested: list[str] | None) -> dict[str, 
     return facts
 
 
-def overlap_of(name: str, fitted: TrialSet, tested: TrialSet) -> int | None:
-    """How many speakers the list that is fitted on shares with the trials; None: not known. They are warned of."""
-    if fitted.speakers is None or tested.speakers is None:
-        return None
-    both = sorted(set(fitted.speakers) & set(tested.speakers))
-    if both:
-        told = "--calibrate %s: %d of its speakers, such as %s, are in the trials too: ratios come out too good"
-        logger.warning(told, name, len(both), both[0])
-    return len(both)
+def overlap_of(name: str, fitted: Heard, tested: Heard) -> dict[str, Any]:
+    """How much of the list that is fitted on is in the trials too, for results.json; it is warned of."""
+    shared = set(fitted.embeddings.digests) & set(tested.embeddings.digests)
+    facts: dict[str, Any] = {"recordings_in_trials": len(shared), "speakers_in_trials": None}
+    if fitted.trials.speakers is not None and tested.trials.speakers is not None:
+        facts["speakers_in_trials"] = len(set(fitted.trials.speakers) & set(tested.trials.speakers))
+    if shared or facts["speakers_in_trials"]:
+        told = "--calibrate %s: %s of its speakers and %d of its recordings are in the trials too: ratios are too good"
+        logger.warning(told, name, facts["speakers_in_trials"] or "some", len(shared))
+    return facts
 
 
 def fitted_calibration(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..data.home import find_dataset
 from ..data.problems import Problems
 from ..data.readers import load_rows
-from ..data.schema import column_texts, item_ids
+from ..data.schema import column_texts, item_ids, near_miss
 from ..errors import InputError
 from .audio_files import AudioFiles, find_audio
 from .breakdown import with_models
@@ -126,9 +126,9 @@ class TrialSet:
             found = next((member for member in members if member in broken), None)
             if found is not None:
                 sides[name] = f"{found}: {broken[found]}"
-        kept = check_trials(
-            self.trials, pa.array(usable, pa.string()), self.file, problems, self.impostors, broken=sides
-        )
+        who = dict(zip(self.facts["id"].to_pylist(), self.facts["speaker_id"].to_pylist(), strict=True))
+        known = pa.array(usable, pa.string())
+        kept = check_trials(self.trials, known, self.file, problems, self.impostors, speakers=who, broken=sides)
         _settle(problems, self.file, len(kept))
         return replace(self, trials=kept, left_out=self.left_out + problems.counts)
 
@@ -143,11 +143,17 @@ class TrialSet:
         facts = self.facts.drop_columns("duration") if "duration" in self.facts.column_names else self.facts
         return replace(self, facts=facts.append_column("duration", column))
 
+    def repeated(self) -> int:
+        """How many trials ask again what an earlier one has asked, whichever side came first."""
+        pairs = np.sort(np.stack(self.sides), axis=0)
+        return len(self.labels) - len(np.unique(pairs[0].astype(np.int64) * len(self.names) + pairs[1]))
+
     def counts(self) -> dict[str, Any]:
         """What results.json says of it."""
         return {
             "file": self.file.name,
-            **count_trials(self.trials),
+            **{name: count for name, count in count_trials(self.trials).items() if "session" not in name},
+            "twice": self.repeated(),
             "fingerprint": fingerprint(self.trials),
             "sides": len(self.names),
             "models": sum(name in self.models for name in self.names),
@@ -173,7 +179,13 @@ def read_trial_set(path: str | Path, options: TrialOptions, *, impostors: str | 
     trials = read_trials(file, problems, impostors=impostors)
     models = read_enrolment(options.enrolment, problems) if options.enrolment else {}
     names = utterances_of(trials)
+    problems.forgive("Windows line ends", "byte order mark")
     audio = find_audio(spoken(names, models), options.audio_root or file.parent)
+    if not audio.found:
+        raise InputError(
+            f"{file}: none of its {len(audio.missing):,} utterances lies in {audio.root}, such as {audio.missing[0]}; "
+            "give --audio-root, the folder that the names begin at"
+        )
     enrolled = {name: models[name] for name in names if name in models}
     facts = with_models(_facts(spoken(names, models), options), enrolled)
     who = dict(zip(facts["id"].to_pylist(), facts["speaker_id"].to_pylist(), strict=True))
@@ -182,7 +194,7 @@ def read_trial_set(path: str | Path, options: TrialOptions, *, impostors: str | 
     kept = check_trials(trials, usable, file, problems, second, speakers=who)
     _settle(problems, file, len(kept))
     if audio.unused:
-        logger.info("%s: %d audio files there are in no trial, such as %s", file, len(audio.unused), audio.unused[0])
+        logger.info("%s: %d audio files below it belong to no trial of %s", audio.root, len(audio.unused), file.name)
     return TrialSet(file, second, kept, enrolled, audio, facts, Counter(problems.counts))
 
 
@@ -228,4 +240,9 @@ def rows_of(name: str, columns: Mapping[str, str]) -> tuple[Dataset, list[str]]:
     place = find_dataset(name, None)
     splits = load_rows(place, columns=columns)
     rows = concatenate_datasets([rows for rows in splits.values() if isinstance(rows, Dataset)])
+    for theirs in rows.column_names:
+        ours = near_miss(theirs)
+        if ours in FACTS and ours not in rows.column_names:
+            logger.info("%s: the column %r is taken for %s", name, theirs, ours)
+            rows = rows.rename_column(theirs, ours)
     return rows, item_ids(rows, place)

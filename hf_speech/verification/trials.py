@@ -131,16 +131,16 @@ def count_trials(trials: pa.Table) -> dict[str, int]:
     The session is what stands before the last "/" of an id: `id10270/5r0dWxy17C8`.
     """
     targets = pc.equal(trials["label"], 1)
-    sessions = [_parents(trials[side]) for side in ("left", "right")]
+    sessions = [parents_of(trials[side].cast(pa.string())) for side in ("left", "right")]
     same = pc.and_(targets, pc.equal(*sessions))
     count, positive = len(trials), pc.sum(targets).as_py() or 0
     alike = pc.sum(same).as_py() or 0
     return {"trials": count, "targets": positive, "nontargets": count - positive, "same_session_targets": alike}
 
 
-def _parents(side: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids (dictionary) without what follows their last "/"."""
-    return pc.replace_substring_regex(side.cast(pa.string()), r"/[^/]*$", "")
+def parents_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Ids without what follows their last "/"."""
+    return pc.replace_substring_regex(names, r"/[^/]*$", "")
 
 
 def check_trials(
@@ -159,24 +159,26 @@ def check_trials(
         trials: the list.
         known: ids of the utterances that are there and can be used.
         file: where the list stands, for messages.
-        problems: takes a trial with an utterance that is not there ("missing file") or can't be used ("bad audio"), or
-            with a false label ("wrong label").
+        problems: takes a trial with an utterance that is not there ("missing file") or can't be used ("bad audio"),
+            with a false label ("wrong label"), or of one utterance with itself ("same utterance").
         impostors: where its non-targets stand, if in a file of their own.
         speakers: id -> who speaks, that labels are compared with; None: as the ids say that are VoxCeleb's,
             `idNNNNN/video/utterance`.
         broken: id -> why an utterance that is there can't be used.
     """
     trials, broken = trials.combine_chunks(), broken or {}
-    there = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=known)) for side in ("left", "right")]
+    there = [for_each(trials[side], lambda names: pc.is_in(names, value_set=known)) for side in ("left", "right")]
     true_label = _agree(trials, voxceleb_speakers if speakers is None else _speakers_by(speakers))
-    good = pc.and_(pc.and_(*there), true_label)
+    different = pc.not_equal(*(trials[side].cast(pa.string()) for side in ("left", "right"))).combine_chunks()
+    good = pc.and_(pc.and_(pc.and_(*there), true_label), different)
     checked = trials.append_column("left_there", there[0]).append_column("right_there", there[1])
-    bad = checked.append_column("true_label", true_label).filter(pc.invert(good))
+    bad = checked.append_column("true_label", true_label).append_column("different", different).filter(pc.invert(good))
     unusable, wrong = sum(len(side) - side.true_count for side in there), len(good) - true_label.true_count
     of_broken = pa.array(list(broken), pa.string())
-    heard = [_for_each(trials[side], lambda names: pc.is_in(names, value_set=of_broken)) for side in ("left", "right")]
+    heard = [for_each(trials[side], lambda names: pc.is_in(names, value_set=of_broken)) for side in ("left", "right")]
     faulty = sum(side.true_count for side in heard)
     counts = {"missing file": unusable - faulty, "bad audio": faulty, "wrong label": wrong}
+    counts["same utterance"] = len(good) - different.true_count
     described = _faults(bad, {1: file, 0: impostors or file}, broken)
     problems.add_many({kind: count for kind, count in counts.items() if count}, described)
     return trials.filter(good)
@@ -195,6 +197,9 @@ def _faults(
                     yield "bad audio", file, f"{name}: {broken[name]}", row["line"]
                 elif not row[f"{side}_there"]:
                     yield "missing file", file, f"there is no audio {name}; add it or remove the line", row["line"]
+            if not row["different"]:
+                reason = f"both sides are {row['left']}, which says nothing of voices; remove the line"
+                yield "same utterance", file, reason, row["line"]
             if not row["true_label"]:
                 truth = "two speakers" if row["label"] else "one speaker"
                 reason = (
@@ -215,9 +220,9 @@ def speakers_of(trials: pa.Table) -> list[str]:
     return sorted(pa.concat_arrays(found).unique().drop_null().to_pylist())
 
 
-def _for_each(side: pa.ChunkedArray, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
+def for_each(side: pa.ChunkedArray | pa.DictionaryArray, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """What a function of the distinct ids gives, for every trial."""
-    encoded = pa.chunked_array(side).combine_chunks()
+    encoded = side.combine_chunks() if isinstance(side, pa.ChunkedArray) else side
     return function(encoded.dictionary).take(encoded.indices)
 
 
@@ -233,7 +238,7 @@ def _speakers_by(speakers: Mapping[str, str | None]) -> Callable[[pa.Array], pa.
 
 def _agree(trials: pa.Table, speakers_of_names: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """For each trial, False where the speakers of its sides are known and contradict the label."""
-    speakers = [_for_each(trials[side], speakers_of_names) for side in ("left", "right")]
+    speakers = [for_each(trials[side], speakers_of_names) for side in ("left", "right")]
     agrees = pc.equal(pc.equal(*speakers), pc.equal(trials["label"].combine_chunks(), 1))
     return pc.fill_null(agrees, True)
 

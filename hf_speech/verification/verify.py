@@ -2,27 +2,28 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..errors import InputError, lookup
-from ..inference import load_model
+from ..inference import load_model, tasks_of
 from ..metrics.numbers import verification_numbers
 from ..ranks import join_ranks
 from ..results import FILE_NAME, Results
 from .backend import Backend
 from .calibration import Calibration
-from .heard import Ear, Heard
+from .heard import Ear, Heard, OtherRows
 from .kept import Kept, check_folder, keep, kept_of
 from .options import CalibrationOptions, EmbeddingOptions, ReportOptions, ScoringOptions, TrialOptions
 from .pairs import judge
 from .qualities import MEASURES
-from .systems import counts_of, fitted_backend, fitted_calibration, overlap_of
+from .systems import counts_of, fitted_backend, fitted_calibration, overlap_of, require_speakers
 from .trial_sets import TrialSet, read_trial_set
+from .trials import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Scored:
     Attributes:
         heard: the list and its embeddings.
         backend: that gives the scores.
-        scores: (T,) the higher, the likelier the same speaker.
+        scores: (T,) the higher, the likelier the same speaker: those of the back end; where quality measures are
+            weighed beside them, the log-likelihood ratios, as then these order the trials.
         llrs: (T,) log-likelihood ratios; None: not calibrated.
         calibration: that gives them to new trials.
         facts: how they were made, for results.json.
@@ -70,20 +72,15 @@ class Scored:
         """The list."""
         return self.heard.trials
 
-    @property
-    def measured(self) -> NDArray:
-        """What numbers are of: the log-likelihood ratios where there are any, else the scores."""
-        return self.scores if self.llrs is None else self.llrs
-
     def numbers(self, p_target: Sequence[float], seed: int) -> list[dict[str, Any]]:
         """EER, costs, and of log-likelihood ratios Cllr, with intervals."""
         return verification_numbers(
             self.trials.labels,
-            self.measured,
+            self.scores,
             self.trials.speakers_of_trials(),
             seed,
             p_target=p_target,
-            calibrated=self.llrs is not None,
+            llrs=self.llrs,
         )
 
 
@@ -114,24 +111,48 @@ def verify(
         lookup(MEASURES, name, "quality measure")
     if (place / FILE_NAME).exists() and not chosen.report.overwrite:
         raise InputError(f"{place}: holds results already; give another --output-dir, or --overwrite")
+    if (place / "config.json").exists():
+        raise InputError(f"{place}: holds a model, whose results.json this would replace; give another --output-dir")
     if chosen.calibration.keep:
         check_folder(model_name)
     tested = read_trial_set(trials, chosen.trials, impostors=chosen.trials.impostors)
     tested.require_both_kinds()
     fitted = _list_to_fit_on(chosen, tested)
+    others = _others(chosen)
     model, extractor = load_model(model_name)
     kept = _kept(model_name, chosen)
     claim(place)
     chunk = chosen.embedding.chunk_seconds if kept is None else kept.chunk_seconds
     cache = Path(chosen.embedding.embedding_cache or place / "embeddings")
-    scored = _scored(Ear(model, extractor, chosen.embedding, chunk, cache), tested, fitted, kept, chosen)
+    ear = Ear(model, extractor, chosen.embedding, chunk, cache)
+    try:
+        scored = _scored(ear, tested, fitted, others, kept, chosen)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"; the same command goes on with the embeddings in {cache}") from None
+    facts = {"speakers_of_training": _heard_in_training(model, scored.trials)}
+    scored = replace(scored, facts={**scored.facts, **facts})
     if join_ranks()[0] != 0:
         return None
     results = write_report(place, model_name, model, scored, chosen, wall_seconds=time.monotonic() - started)
     if chosen.calibration.keep and scored.calibration is not None:
-        keep(model_name, None if chosen.plain else scored.backend, scored.calibration, chunk_seconds=chunk)
+        backend = None if chosen.plain else scored.backend
+        on = scored.facts["calibration"]["fitted_on"]["fingerprint"]
+        keep(model_name, backend, scored.calibration, chunk_seconds=chunk, fitted_on=on)
         logger.info("%s keeps the calibration: `hf-speech verify %s A.wav B.wav` decides by it", model_name, model_name)
     return results
+
+
+def _heard_in_training(model: Any, trials: TrialSet) -> int | None:
+    """How many of the tested speakers are labels of the model; None: not known. They are warned of."""
+    if trials.speakers is None:
+        return None
+    labels = {label for task in tasks_of(model) for label in task.labels}
+    both = sorted(labels & set(trials.speakers))
+    if both:
+        told = "%d tested speakers, such as %s, have the names of speakers that the model was trained on: what is "
+        told += "measured on them is too good"
+        logger.warning(told, len(both), both[0])
+    return len(both)
 
 
 def _list_to_fit_on(options: VerifyOptions, tested: TrialSet) -> TrialSet | None:
@@ -157,27 +178,46 @@ def _list_to_fit_on(options: VerifyOptions, tested: TrialSet) -> TrialSet | None
 
 def _kept(model_name: str | Path, options: VerifyOptions) -> Kept | None:
     """What the model keeps, where nothing else was asked for."""
-    if not options.plain or options.calibration.calibrate is not None or options.embedding.chunk_seconds is not None:
+    calibration, chunk = options.calibration, options.embedding.chunk_seconds
+    if not options.plain or calibration.no_kept or calibration.calibrate is not None or chunk is not None:
         return None
     kept = kept_of(model_name)
     if kept is not None:
-        logger.info("scored and calibrated as the model keeps it; other flags of scoring take its place")
+        logger.info("scored and calibrated as the model keeps it; --no-kept scores by the plain cosine")
     return kept
 
 
-def _scored(ear: Ear, tested: TrialSet, fitted: TrialSet | None, kept: Kept | None, options: VerifyOptions) -> Scored:
+def _others(options: VerifyOptions) -> dict[str, OtherRows]:
+    """The rows of background and cohort, as far as they are given; looked at before anything is computed.
+
+    Raises:
+        InputError: a data set can't be read, or does not say who speaks where that is needed.
+    """
+    scoring = options.scoring
+    columns = scoring.cohort_columns or options.trials.columns
+    named = {"background": scoring.background, "cohort": scoring.cohort}
+    rows = {role: OtherRows.read(role, name, columns) for role, name in named.items() if name is not None}
+    require_speakers(scoring, rows)
+    return rows
+
+
+def _scored(
+    ear: Ear,
+    tested: TrialSet,
+    fitted: TrialSet | None,
+    rows: Mapping[str, OtherRows],
+    kept: Kept | None,
+    options: VerifyOptions,
+) -> Scored:
     """Embeds all that is needed, and scores."""
     on_missing, scoring = options.trials.on_missing, options.scoring
     heard = ear.trials(tested, on_missing)
     facts: dict[str, Any] = {"embeddings": heard.embeddings.facts}
     if kept is not None:
         return _scored_as_kept(heard, kept, facts)
-    names = {"background": scoring.background, "cohort": scoring.cohort}
-    others = {
-        role: ear.others(name, options.trials.columns, on_missing) for role, name in names.items() if name is not None
-    }
+    others = {role: ear.others(found, on_missing) for role, found in rows.items()}
     for role, group in others.items():
-        facts[role] = counts_of(role, group, heard.trials.speakers)
+        facts[role] = counts_of(role, group, heard)
     backend = fitted_backend(scoring, heard.vectors.shape[1], others)
     facts["cohort_size"] = len(backend.cohort)
     scores = heard.scores(backend)
@@ -185,16 +225,19 @@ def _scored(ear: Ear, tested: TrialSet, fitted: TrialSet | None, kept: Kept | No
         return Scored(heard, backend, scores, None, None, facts)
     other = None if fitted is None else ear.trials(fitted, on_missing)
     calibration, llrs = fitted_calibration(options.calibration, backend, heard, other, options.report.seed)
-    on = heard.trials if other is None else other.trials
-    shared = None if other is None else overlap_of(str(options.calibration.calibrate), on, heard.trials)
-    where = {"fitted_on": on.counts(), "across_speakers": other is None, "speakers_in_trials": shared}
-    return Scored(
-        heard, backend, scores, llrs, calibration, {**facts, "calibration": {**where, **calibration.to_dict()}}
-    )
+    where = {"fitted_on": (other or heard).trials.counts(), "across_speakers": other is None}
+    if other is not None:
+        where |= overlap_of(str(options.calibration.calibrate), other, heard)
+    facts["calibration"] = {**where, **calibration.to_dict()}
+    return Scored(heard, backend, llrs if options.calibration.qualities else scores, llrs, calibration, facts)
 
 
 def _scored_as_kept(heard: Heard, kept: Kept, facts: dict[str, Any]) -> Scored:
     backend, trials = kept.backend or Backend.cosine(heard.vectors.shape[1]), heard.trials
     judged = judge(heard.vectors, trials.facts_of("duration"), *trials.sides, trials.names, kept)
-    told = {"kept_with_the_model": True, **kept.calibration.to_dict()}
-    return Scored(heard, backend, judged.scores, judged.llrs, kept.calibration, {**facts, "calibration": told})
+    same = kept.fitted_on == fingerprint(trials.trials)
+    if same:
+        logger.warning("the kept calibration was fitted on this very list: actDCF and Cllr come out too good")
+    told = {"kept_with_the_model": True, "fitted_on_these_trials": same, **kept.calibration.to_dict()}
+    scores = judged.llrs if len(kept.calibration.names) > 1 else judged.scores
+    return Scored(heard, backend, scores, judged.llrs, kept.calibration, {**facts, "calibration": told})

@@ -148,7 +148,7 @@ def test_the_card_of_several_tasks_says_so() -> None:
 
 def test_every_metric_has_words() -> None:
     measured = {*CLASSIFICATION_METRICS, *ORDINAL_METRICS, *MULTILABEL_METRICS, *REGRESSION_METRICS}
-    assert measured | {"eer", "min_dcf", "act_dcf", "cllr", "min_cllr"} == set(METRICS)
+    assert measured | {"eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "fnmr", "fmr"} == set(METRICS)
     assert len({title for title, *_ in METRICS.values()}) == len(METRICS)
 
 

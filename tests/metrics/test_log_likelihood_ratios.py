@@ -166,7 +166,7 @@ def test_thresholds_at_rates_by_hand() -> None:
 def test_numbers_of_ratios_are_those_of_the_functions() -> None:
     labels, llrs = calibrated(600, 9)
     llrs = np.round(llrs, 1)
-    numbers = verification_numbers(labels, llrs, p_target=(0.05, 0.3), c_miss=2, calibrated=True)
+    numbers = verification_numbers(labels, llrs, p_target=(0.05, 0.3), c_miss=2, llrs=llrs)
     found = {number["name"]: number["value"] for number in numbers}
     wanted = {"eer": eer(labels, llrs)}
     for name, metric in (("min_dcf", min_dcf), ("act_dcf", act_dcf)):
@@ -182,7 +182,7 @@ def test_numbers_of_ratios_are_those_of_the_functions() -> None:
 
 def test_a_measure_takes_weights_in_the_order_of_the_trials() -> None:
     labels, llrs = calibrated(200, 10)
-    measure = verification_measure(labels, llrs, calibrated=True)
+    measure = verification_measure(labels, llrs, llrs=llrs)
     weights = np.random.default_rng(11).integers(0, 3, 200)
     found = dict(zip(measure.units, measure.of(weights), strict=True))
     assert found["act_dcf_0.05"] == pytest.approx(act_dcf(labels, llrs, weights, p_target=0.05), rel=1e-12)

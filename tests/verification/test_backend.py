@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from hf_speech.errors import InputError
 from hf_speech.metrics import eer
@@ -216,6 +217,73 @@ def test_it_is_saved_and_read_back(tmp_path: Path) -> None:
     for name in ("broken", "absent"):
         with pytest.raises(InputError, match=f"{name}: is no back end of speaker verification"):
             Backend.load(tmp_path / name)
+
+
+def tensors(**changed: np.ndarray) -> dict[str, np.ndarray]:
+    """Those of a file, of 4 dimensions reduced to 3, with PLDA and five in the cohort."""
+    rng = np.random.default_rng(0)
+    cohort = rng.normal(size=(5, 3))
+    parts = {
+        "mean": rng.normal(size=4),
+        "transform": rng.normal(size=(4, 3)),
+        "cohort": cohort / np.linalg.norm(cohort, axis=1, keepdims=True),
+        "top": np.array([4]),
+        "plda.mean": np.zeros(3),
+        "plda.transform": rng.normal(size=(3, 2)),
+        "plda.between": np.array([2.0, 1.0]),
+    }
+    return parts | changed
+
+
+HOSTILE: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "a mean of another size": ({"mean": np.zeros(5)}, r"transform has shape \(4, 3\); give \(5, D\)"),
+    "a mean of two axes": ({"mean": np.zeros((4, 1))}, r"mean has shape \(4, 1\); give one with 1 axes"),
+    "a transform of another size": ({"transform": np.eye(3)}, r"transform has shape \(3, 3\); give \(4, D\)"),
+    "a transform to nothing": ({"transform": np.zeros((4, 0)), "cohort": np.zeros((0, 0))}, r"shape \(4, 0\)"),
+    "a transform that is not finite": ({"transform": np.full((4, 3), np.inf)}, "transform holds something that is no"),
+    "a mean that is no number": ({"mean": np.full(4, np.nan)}, "mean holds something that is no finite number"),
+    "a mean of truth values": ({"mean": np.ones(4, bool)}, "mean holds something that is no finite number"),
+    "a cohort of another size": ({"cohort": np.eye(4)}, r"cohort has shape \(4, 4\); give \(S, 3\)"),
+    "a cohort of one": ({"cohort": np.eye(3)[:1]}, "the cohort has 1 vector, and a deviation needs two"),
+    "a cohort of zeros": ({"cohort": np.zeros((5, 3))}, "row 0 of the cohort has length 0; give unit vectors"),
+    "a cohort with a long row": ({"cohort": np.diag([1.0, 1.0, 1.01])}, "row 2 of the cohort has length 1.01"),
+    "a cohort that is no number": ({"cohort": np.full((5, 3), np.nan)}, "cohort holds something that is no finite"),
+    "a top of 0": ({"top": np.array([0])}, "top is 0; give 2 or more"),
+    "a top below 0": ({"top": np.array([-5])}, "top is -5"),
+    "a top that is no whole number": ({"top": np.array([np.nan])}, "top is nan"),
+    "two tops": ({"top": np.array([4, 4])}, "is no back end"),
+    "no top": ({"top": np.zeros(0, int)}, "is no back end"),
+    "PLDA of another size": ({"plda.mean": np.zeros(4), "plda.transform": np.ones((4, 2))}, "PLDA is of 4 dimensions"),
+    "PLDA that does not fit itself": (
+        {"plda.transform": np.eye(3)},
+        r"PLDA: the transform has shape \(3, 3\); give \(3, 2",
+    ),
+    "PLDA of other axes": ({"plda.between": np.eye(2)}, r"give \(E,\), \(E, D\) and \(D,\)"),
+    "PLDA of nothing": ({"plda.transform": np.zeros((3, 0)), "plda.between": np.zeros(0)}, "PLDA: mean, transform and"),
+    "PLDA below 0": ({"plda.between": np.array([1.0, -1.0])}, "PLDA: a variance between speakers is -1"),
+    "PLDA that is not finite": ({"plda.mean": np.full(3, np.nan)}, "PLDA: mean holds something"),
+    "PLDA with more": ({"plda.within": np.eye(3)}, "is no back end"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_file_that_would_break_scores_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "b.safetensors"
+    save_file(tensors(), path)
+    score = Backend.load(path).score(np.random.default_rng(1).normal(size=(2, 4)), [0], [1])
+    assert np.isfinite(score).all()
+    changed, message = HOSTILE[kind]
+    save_file(tensors(**changed), path)
+    with pytest.raises(InputError, match=message) as refused:
+        Backend.load(path)
+    assert str(refused.value).startswith(f"{path}: is no back end of speaker verification (")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_cohort_that_was_kept_in_half_precision_is_read(tmp_path: Path) -> None:
+    parts = tensors()
+    save_file(parts | {"cohort": parts["cohort"].astype(np.float16)}, tmp_path / "b.safetensors")
+    np.testing.assert_allclose(Backend.load(tmp_path / "b.safetensors").cohort, parts["cohort"], atol=5e-4)
 
 
 def test_each_half_can_be_fitted_alone() -> None:

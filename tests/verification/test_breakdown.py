@@ -212,7 +212,8 @@ def test_the_smallest_group_has_numbers_and_intervals() -> None:
 
 
 def test_ratios_have_the_costs_of_their_decisions() -> None:
-    row = breakdown(**scored(10, 2), calibrated=True, p_target=0.1)[0]
+    given = scored(10, 2)
+    row = breakdown(**given, llrs=given["scores"], p_target=0.1)[0]
     assert list(by_name(row)) == [*verification_units((0.1,), calibrated=True), "fnmr", "fmr"]
 
 

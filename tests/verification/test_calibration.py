@@ -188,12 +188,29 @@ PLAIN: dict[str, Any] = {"names": ["score"], "weights": [2.0], "offset": 1, "p_t
         ({"thresholds": [1]}, "can't be read"),
         ({"thresholds": {"eer": float("inf")}}, "fit it again"),
         ({"scale": 1}, "a calibration has names, weights, offset, p_target, thresholds, and not .*scale"),
+        ({"weights": [0.0]}, "the weight of the score is 0, and must be above 0"),
+        ({"weights": [-3.0]}, "the weight of the score is -3"),
+        ({"weights": "5"}, "weights is '5'"),
+        ({"weights": ["5"]}, "'5' is no finite number"),
+        ({"weights": [True]}, "True is no finite number"),
+        ({"weights": []}, "fit it again"),
+        ({"offset": "1"}, "'1' is no finite number"),
+        ({"offset": 10**400}, "is no finite number"),
+        ({"p_target": 7}, "p_target is 7"),
+        ({"p_target": 0}, "p_target is 0"),
+        ({"p_target": None}, "None is no finite number"),
+        ({"names": "score"}, "names is 'score'"),
+        ({"names": [1]}, "a name is no text"),
+        ({"names": ["score", "a\x1b[2J"], "weights": [1.0, 1.0]}, r"has a name 'a\\x1b\[2J'; fit it again"),
+        ({"thresholds": {"a\nb": 1.0}}, r"has a name 'a\\nb'"),
+        ({"a\x1b[2J": 1}, r"and not \[.*'a\\x1b\[2J'\]"),
     ],
 )
 def test_what_is_no_calibration_is_refused(change: dict[str, Any], message: str) -> None:
     assert Calibration.from_dict(PLAIN).llr(1.5) == 4
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refusal:
         Calibration.from_dict(PLAIN | change)
+    assert str(refusal.value).isprintable()
     with pytest.raises(InputError, match="and not 'eer'"):
         Calibration.from_dict("eer")  # type: ignore[arg-type]
 

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from ..training.runs import command, refusal
 from .speakers import write_model, write_voices
@@ -48,6 +50,21 @@ def test_two_files_without_a_calibration(place: Path, capsys: pytest.CaptureFixt
     assert -1 <= answer.pop("score") <= 1 and set(answer.values()) == {None}
     assert command("predict", place / "model", recording(place, 0), recording(place, 1)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_silence_is_nobody(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In two files, and in a list with its line."""
+    for name in ("silence", "more"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16_000), 16_000)
+    said = refusal(capsys, "verify", place / "model", tmp_path / "silence.wav", recording(place, 0))
+    assert "silence.wav: is silent from end to end" in said
+    for i in range(3):
+        (tmp_path / f"{i}.wav").symlink_to(recording(place, 2 * i))
+    lines = ["1 0.wav 1.wav", "0 0.wav silence.wav", "0 1.wav 2.wav"]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("verify", place / "model", tmp_path / "list.txt", "--output-dir", tmp_path / "out", "--no-plots")
+    said = refusal(capsys, *words)
+    assert "line 2" in said and "silence: is silent from end to end" in said
 
 
 def test_a_run_against_itself(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

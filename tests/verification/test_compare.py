@@ -16,6 +16,7 @@ from hf_speech.errors import InputError
 from hf_speech.metrics import classification_numbers, eer, verification_numbers
 from hf_speech.results import Results, metric_rows, run_facts
 from hf_speech.verification.compare import compare, compare_trials, told, write
+from hf_speech.verification.written import read_scores
 
 KEYS = ["name", "a", "b", "difference", "low", "high", "unit", "interval_unit"]
 Trials = tuple[NDArray, NDArray, NDArray]
@@ -198,6 +199,76 @@ def test_lines_that_are_no_scores_are_named(tmp_path: Path, line: str, message: 
         compare(tmp_path, tmp_path)
 
 
+def of_columns(**changed: object) -> dict[str, pa.Array]:
+    """Two trials, and what is another way in them."""
+    columns = {"label": [1, 0], "left": ["a", "a"], "right": ["b", "c"], "score": [0.5, 0.3], "llr": [1.0, -1.0]}
+    columns |= {"left_speaker": ["s", "s"], "right_speaker": ["s", "t"]}
+    return {name: pa.array(values) for name, values in (columns | changed).items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"label": ["1", "0"]}, "the column label holds string, and no numbers"),
+        ({"label": [1, 2]}, "the label of trial 1 is 2; give 1 or 0"),
+        ({"label": [1, -1]}, "the label of trial 1 is -1"),
+        ({"label": [0.5, 0.0]}, "the label of trial 0 is 0.5"),
+        ({"label": [float("nan"), 0.0]}, "the label of trial 0 is nan"),
+        ({"label": [1, None]}, "trial 1 has no label"),
+        ({"label": [[1], [0]]}, "the column label holds list<.*>, and no numbers"),
+        ({"score": ["0.5", "0.3"]}, "the column score holds string, and no numbers"),
+        ({"score": [None, 0.3]}, "trial 0 has no score"),
+        ({"score": [None, None]}, "the column score holds null, and no numbers"),
+        ({"score": [0.5, float("inf")]}, "the score of a and c is not finite"),
+        ({"llr": ["1", "2"]}, "the column llr holds string, and no numbers"),
+        ({"llr": [1.0, float("nan")]}, "the llr of a and c is not finite"),
+        ({"left": ["a", None]}, "trial 1 has no left"),
+        ({"right": [None, None]}, "trial 0 has no right"),
+        ({"right": [["b"], ["c"]]}, "the column right holds list<.*>, and no texts"),
+        ({"right": [b"\xff", b"c"]}, "the column right holds binary, and no texts"),
+        (
+            {"left": ["a", "\x1b[2J\n"], "score": [0.5, float("nan")]},
+            r"the score of '\\x1b\[2J\\n' and c is not finite",
+        ),
+        ({"left_speaker": [{"a": 1}, {"a": 2}]}, "the column left_speaker holds struct<.*>, and no texts"),
+    ],
+)
+def test_columns_that_hold_something_else_are_named(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    path = tmp_path / "trials.parquet"
+    pq.write_table(pa.table(of_columns()), path)
+    found = read_scores(tmp_path)
+    assert (found.labels.tolist(), found.scores.tolist()) == ([1, 0], [0.5, 0.3])
+    pq.write_table(pa.table(of_columns(**changed)), path)
+    with pytest.raises(InputError, match=message) as refused:
+        compare(tmp_path, tmp_path)
+    assert str(refused.value).startswith(f"{path}: ") and str(refused.value).isprintable()
+
+
+def test_names_that_can_not_be_printed_are_escaped(tmp_path: Path) -> None:
+    for name, left in (("one", ["a", "a\x1b[2J"]), ("other", ["a", "b\n"])):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(of_columns(left=left)), tmp_path / name / "trials.parquet")
+    with pytest.raises(InputError, match=r"such as 'a\\x1b\[2J c'; of \S+ 1, such as 'b\\n c'; compare") as refused:
+        compare(tmp_path / "one", tmp_path / "other")
+    assert str(refused.value).isprintable()
+
+
+def test_columns_of_other_programs_are_read(tmp_path: Path) -> None:
+    """Truth values and whole numbers in another type, texts in any form; a column twice is not."""
+    path, wanted = tmp_path / "trials.parquet", of_columns()
+    for label in (pa.bool_(), pa.uint8(), pa.float32()):
+        for text in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+            sides = {name: wanted[name].cast(text) for name in ("left", "right")}
+            labels = wanted["label"].cast(label)
+            pq.write_table(pa.table(wanted | sides | {"label": labels}), path)
+            found = read_scores(tmp_path)
+            assert found.labels.tolist() == [1, 0] and found.sides.tolist() == [["a", "b"], ["a", "c"]]
+    twice = pa.Table.from_arrays([*wanted.values(), wanted["score"]], names=[*wanted, "score"])
+    pq.write_table(twice, path)
+    with pytest.raises(InputError, match="trials.parquet: "):
+        read_scores(tmp_path)
+
+
 def test_trials_of_one_kind_have_no_rate_to_compare(tmp_path: Path) -> None:
     (tmp_path / "scores.txt").write_text("1 a b 0.5\n1 a c 0.3\n")
     with pytest.raises(InputError, match="all trials are of one kind; the EER is not defined"):
@@ -303,5 +374,6 @@ def test_what_is_written_is_what_was_found(evaluated: Evaluated, tmp_path: Path)
     comparison = compare(evaluated("a", 5), evaluated("b", 4), seed=3)
     content = json.loads(write(comparison, tmp_path / "comparison").read_text())
     run = content.pop("run")
+    assert (content.pop("a"), content.pop("b")) == tuple(Path(comparison.pop(side)).name for side in ("a", "b"))
     assert content == comparison and (run["seed"], content["seed"]) == (3, 3)
     assert "hf_speech" in run["versions"]

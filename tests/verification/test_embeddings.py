@@ -4,7 +4,6 @@ Run as a script it is one rank: it embeds what a folder holds and writes what it
 """
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -170,10 +169,7 @@ def test_what_is_kept_is_not_computed_again(
     with counted(model) as rows, caplog.at_level("INFO"):
         second = embed_files(model, extractor, some, batch_seconds=BATCH, cache=tmp_path, chunk_seconds=60.0)
     assert rows == [] and second.facts["computed"] == 0 and second.facts["from_cache"] == 10
-    assert re.search(
-        r"embedded 10 utterances \(10 sounds\), \d+ s of audio in \d+\.\d s: \d+ s a second; ", caplog.text
-    )
-    assert caplog.text.rstrip().endswith("; 10 embeddings were there before")
+    assert "the embeddings of 10 utterances were kept from an earlier run" in caplog.text
     assert np.array_equal(plain.vectors, first.vectors) and np.array_equal(plain.vectors, second.vectors)
     more = embed_files(model, extractor, voices, batch_seconds=BATCH, cache=tmp_path)
     assert more.facts["computed"] == len(voices) - 10 and np.array_equal(more.vectors[:10], plain.vectors)
@@ -349,10 +345,8 @@ def test_an_embedding_that_is_not_finite_is_named(
 ) -> None:
     model = lively(LevelOut(tiny_config("spectrum", do_normalize=False)))
     extractor = model.make_feature_extractor()
-    words = (
-        rf"1 of 5 utterances can't be embedded \(leave them out .*\): nothing \({silent['nothing']}\): its embedding "
-    )
-    with pytest.raises(InputError, match=words + "has NaN"):
+    words = rf"1 of 5 utterances can't be embedded \(leave them out .*\): nothing \({silent['nothing']}\): "
+    with pytest.raises(InputError, match=words + "is silent from end to end, or its embedding has NaN"):
         embed_files(model, extractor, silent, cache=tmp_path / "cache")
     for _ in range(2):  # computed, and as it was kept
         found = embed_files(model, extractor, silent, cache=tmp_path / "cache", on_bad="skip")

@@ -1,6 +1,7 @@
 """A gallery: who is in it, in which order they are named, and that no failure or neighbour costs it a voice."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hf_speech.verification.kept import Kept, keep
 from hf_speech.verification.pairs import same_speaker
 from hf_speech.verification.recordings import embedder_digest, embeddings_of
 
+from ..training.runs import refusal
 from .speakers import BY_SCORE, SIZE, cosine, made_backend, write_model, write_voices
 
 Loaded = tuple[Any, Any]
@@ -58,17 +60,23 @@ def gallery(model: Loaded, voices: Voices, tmp_path: Path) -> Path:
 def made(names: list[str], model: str = "m", seed: int = 0) -> Gallery:
     """A recording of each name, made up."""
     vectors = np.random.default_rng(seed).normal(size=(len(names), SIZE)).astype(np.float32)
-    return Gallery(model, vectors, tuple(names), (1.0,) * len(names), tuple(f"{i:064x}" for i in range(len(names))))
+    return Gallery(
+        model, vectors, tuple(names), (1.0,) * len(names), tuple(f"{i:064x}" for i in range(len(names))), 30.0
+    )
 
 
 def assert_same(found: Gallery, wanted: Gallery) -> None:
     np.testing.assert_array_equal(found.embeddings, wanted.embeddings)
-    for name in ("model", "names", "seconds", "digests"):
+    for name in ("model", "names", "seconds", "digests", "piece"):
         assert getattr(found, name) == getattr(wanted, name)
 
 
 def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    for gallery in (made(["anna", "Bärbel Öz", "anna", "汉"]), Gallery.empty("m"), made(["anna"]).without("anna")):
+    for gallery in (
+        made(["anna", "Bärbel Öz", "anna", "汉"]),
+        Gallery.empty("m", 30.0),
+        made(["anna"]).without("anna"),
+    ):
         gallery.save(tmp_path / "g.safetensors")
         assert_same(Gallery.load(tmp_path / "g.safetensors"), gallery)
     assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]
@@ -259,6 +267,117 @@ def test_a_foreign_file_is_refused_and_not_overwritten(model: Loaded, voices: Vo
     assert gallery.read_bytes() == before
 
 
+def table(**changed: object) -> str:
+    """That of a gallery of two."""
+    facts = {"names": ["anna", "bert"], "seconds": [1.0, 2.5], "digests": ["0" * 64, "1" * 64]}
+    return json.dumps(facts | changed)
+
+
+# Embeddings, table, and what is said of them.
+HOSTILE: dict[str, tuple[np.ndarray, str, str]] = {
+    "embeddings of nothing": (np.zeros((2, 0)), table(), "an embedding has no numbers"),
+    "one axis": (np.zeros(2), table(), "shape (2,) for 2 names"),
+    "three axes": (np.zeros((2, SIZE, 1)), table(), "for 2 names"),
+    "not finite": (np.full((2, SIZE), np.nan), table(), "one that is not finite"),
+    "whole numbers": (np.zeros((2, SIZE), np.int64), table(), "an embedding has no numbers"),
+    "a nested table": (np.zeros((2, SIZE)), "[" * 100_000, "is no gallery of speakers (maximum recursion"),
+    "names nested": (np.zeros((2, SIZE)), table(names=[["anna"], ["bert"]]), "is no gallery of speakers"),
+    "names that are a word": (np.zeros((2, SIZE)), table(names="ab"), "columns that are no lists"),
+    "names that are numbers": (np.zeros((2, SIZE)), table(names=[1, 2]), "1 can't be a speaker's name"),
+    "escapes": (np.zeros((2, SIZE)), table(names=["a\x1b[2J", "b"]), r"'a\x1b[2J' can't be a speaker's name"),
+    "line breaks": (np.zeros((2, SIZE)), table(names=["a", "b\nc"]), r"'b\nc' can't be a speaker's name"),
+    "half a letter": (np.zeros((2, SIZE)), table(names=["a", "\ud800"]), r"'\ud800' can't be a speaker's name"),
+    "text turned round": (np.zeros((2, SIZE)), table(names=["a", "\u202eb"]), r"'\u202eb' can't be a speaker's name"),
+    "unknown": (np.zeros((2, SIZE)), table(names=["a", "unknown"]), "nobody can be called 'unknown'"),
+    "nobody's name": (np.zeros((2, SIZE)), table(names=["a", ""]), "'' can't be a speaker's name"),
+    "seconds in words": (np.zeros((2, SIZE)), table(seconds=["1", "2"]), "'1' seconds long"),
+    "no seconds": (np.zeros((2, SIZE)), table(seconds=[1, 0]), "0 seconds long"),
+    "seconds without an end": (np.zeros((2, SIZE)), table(seconds=[1, float("inf")]), "inf seconds long"),
+    "a digest twice": (np.zeros((2, SIZE)), table(digests=["0", "0"]), "two recordings have one digest"),
+    "digests that are numbers": (np.zeros((2, SIZE)), table(digests=[0, 1]), "one has none"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_gallery_that_would_do_harm_is_refused(
+    folder: Path, model: Loaded, voices: Voices, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the digest of the model and all else that a gallery needs, as somebody would write it."""
+    path, (vectors, written, message) = tmp_path / "g.safetensors", HOSTILE[kind]
+    facts = {"format": "hf_speech gallery 1", "model": embedder_digest(*model), "piece": "30.0"}
+    save_file({"embeddings": np.ones((2, SIZE), np.float32)}, path, facts | {"table": table()})
+    assert len(identify(*model, voices["anna"][0], path).matches) == 2
+    vectors = vectors if vectors.dtype.kind == "i" else vectors.astype(np.float32)
+    save_file({"embeddings": vectors}, path, facts | {"table": written})
+    for words in (
+        ("identify", folder, voices["anna"][0], "--gallery", path),
+        ("enroll", folder, "--name", "eva", voices["anna"][0], "--gallery", path),
+        ("enroll", folder, "--name", "anna", "--remove", "--gallery", path),
+    ):
+        said = refusal(capsys, *words)
+        assert f"{path}: is no gallery of speakers (" in said and message in said and said.isprintable()
+
+
+def test_embeddings_of_another_size_are_refused(model: Loaded, voices: Voices, tmp_path: Path) -> None:
+    path = tmp_path / "g.safetensors"
+    narrow = replace(made(["anna", "bert"], embedder_digest(*model)), embeddings=np.ones((2, 5), np.float32))
+    narrow.save(path)
+    for ask in (
+        lambda: identify(*model, voices["anna"][0], path),
+        lambda: enroll(*model, "anna", [voices["anna"][0]], path),
+    ):
+        with pytest.raises(InputError, match=f"embeddings have 5 dimensions, and the model gives {SIZE}; enrol into"):
+            ask()
+    assert_same(Gallery.load(path), narrow)
+
+
+def test_pieces_are_written_and_a_mix_is_refused(model: Loaded, voices: Voices, tmp_path: Path) -> None:
+    path, files = tmp_path / "g.safetensors", sorted(voices["anna"], key=lambda file: soundfile.info(file).duration)
+    shortest, longest = (soundfile.info(file).duration for file in (files[0], files[-1]))
+    between, under = (shortest + longest) / 2, shortest / 2
+    pieces = {length: Kept(None, BY_SCORE, chunk_seconds=length) for length in (None, between, under, math.inf)}
+    assert enroll(*model, "anna", files[:1], path).piece == 30.0
+    # What neither length cuts is the same under both.
+    before = Gallery.load(path)
+    assert identify(*model, voices["bert"][0], path, kept=pieces[between]).matches
+    assert_same(enroll(*model, "anna", files[:1], path, kept=pieces[math.inf]), replace(before, piece=math.inf))
+    assert enroll(*model, "anna", files[-1:], path, kept=pieces[between]).piece == between
+    np.testing.assert_array_equal(
+        Gallery.load(path).embeddings[1], embeddings_of(*model, files[-1:], chunk_seconds=between)[0][0]
+    )
+    content = path.read_bytes()
+    for length, words in [(None, "in pieces of 30 s"), (under, f"in pieces of {under:g} s"), (math.inf, "whole")]:
+        wanted = f"were enrolled in pieces of {between:g} s, and the model now takes them {words}; enrol them again"
+        for ask in (
+            lambda kept: identify(*model, voices["bert"][0], path, kept=kept),
+            lambda kept: enroll(*model, "anna", files[1:2], path, kept=kept),
+            lambda kept: enroll(*model, "bert", voices["bert"], path, kept=kept, replace=True),
+        ):
+            with pytest.raises(InputError, match=wanted) as refused:
+                ask(pieces[length])
+            assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
+    assert path.read_bytes() == content
+    # Where the long one is forgotten, nothing is mixed.
+    again = enroll(*model, "anna", files, path, kept=pieces[under], replace=True)
+    np.testing.assert_array_equal(again.embeddings, embeddings_of(*model, files, chunk_seconds=under)[0])
+
+
+def test_a_threshold_that_decides_nothing_is_refused(
+    folder: Path, model: Loaded, voices: Voices, gallery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = voices["anna"][0]
+    for threshold in (math.nan, math.inf, -math.inf):
+        with pytest.raises(InputError, match="give a finite score, or the name of a kept threshold"):
+            identify(*model, file, gallery, threshold=threshold)
+    for word in ("nan", "inf", "1e999"):
+        assert "give a finite score" in refusal(
+            capsys, "identify", folder, file, "--gallery", gallery, "--threshold", word
+        )
+    for prior in (0.0, 1.0, math.nan):
+        with pytest.raises(InputError, match="prior is"):
+            identify(*model, file, gallery, prior=prior)
+
+
 def test_places_where_no_gallery_can_be(model: Loaded, voices: Voices, tmp_path: Path) -> None:
     file = voices["anna"][0]
     with pytest.raises(InputError, match="there is no folder"):
@@ -292,7 +411,7 @@ for i in range(20):
 
 def test_processes_that_enrol_at_once_lose_nobody(tmp_path: Path) -> None:
     path = tmp_path / "gallery.safetensors"
-    Gallery.empty("m").save(path)
+    Gallery.empty("m", 30.0).save(path)
     started = [subprocess.Popen([sys.executable, "-c", ENROLS, name, str(path)]) for name in ("anna", "bert", "carl")]
     assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
     gallery = Gallery.load(path)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from hf_speech.errors import InputError
+from hf_speech.files import sha256_of
 from hf_speech.inference import load_model
 from hf_speech.testing import tiny_backbone_config
 from hf_speech.verification.backend import Backend
@@ -21,7 +23,8 @@ from hf_speech.verification.calibration import Calibration
 from hf_speech.verification.kept import BACKEND_FILE, Kept, keep, kept_of
 from hf_speech.verification.qualities import MEASURES, measures_in, qualities_of
 
-from .speakers import BY_SCORE, SIZE, made_backend, write_model
+from ..training.runs import command, refusal
+from .speakers import BY_SCORE, SIZE, made_backend, write_model, write_voices
 
 
 @pytest.fixture
@@ -32,11 +35,8 @@ def model(tmp_path: Path) -> Path:
 def assert_same(found: Kept | None, wanted: Kept) -> None:
     """That what was read is what was kept."""
     assert found is not None
-    assert (found.calibration, found.chunk_seconds, found.threshold) == (
-        wanted.calibration,
-        wanted.chunk_seconds,
-        wanted.threshold,
-    )
+    for name in ("calibration", "chunk_seconds", "threshold", "fitted_on"):
+        assert getattr(found, name) == getattr(wanted, name)
     assert (found.backend is None) == (wanted.backend is None)
     if found.backend is not None and wanted.backend is not None:
         for name in ("mean", "transform", "cohort", "top"):
@@ -48,7 +48,8 @@ def test_it_comes_back_as_it_was_put_there(model: Path, backend: Backend | None)
     before = json.loads((model / "config.json").read_text())
     weights = (model / "model.safetensors").read_bytes()
     assert kept_of(model) is None
-    kept = keep(model, backend, BY_SCORE, chunk_seconds=3.0, threshold="fmr_0.01")
+    kept = keep(model, backend, BY_SCORE, chunk_seconds=3.0, threshold="fmr_0.01", fitted_on="0a1b")
+    assert kept.fitted_on == "0a1b"
     assert_same(kept_of(model), kept)
     assert (model / BACKEND_FILE).is_file() == (backend is not None)
     after = json.loads((model / "config.json").read_text())
@@ -97,10 +98,19 @@ def test_it_travels(model: Path, tmp_path: Path) -> None:
     assert Calibration.from_dict(field["calibration"]) == BY_SCORE
     loaded.save_pretrained(tmp_path / "again")
     assert load_model(tmp_path / "again")[0].config.verification == field
-    with pytest.raises(InputError, match=f"again: there is no {BACKEND_FILE}"):
+    lacking = f"again: there is no {BACKEND_FILE}, .*; copy it from the folder that the model was loaded from, or calib"
+    with pytest.raises(InputError, match=lacking):
         kept_of(tmp_path / "again")
     shutil.copy(model / BACKEND_FILE, tmp_path / "again")
     assert_same(kept_of(tmp_path / "again"), kept)
+
+
+def test_what_was_kept_before_the_trials_were_noted_is_read(model: Path) -> None:
+    keep(model, None, BY_SCORE, fitted_on="0a1b")
+    content = json.loads((model / "config.json").read_text())
+    assert content["verification"].pop("fitted_on") == "0a1b"
+    (model / "config.json").write_text(json.dumps(content))
+    assert_same(kept_of(model), Kept(None, BY_SCORE))
 
 
 ASKED = """
@@ -154,8 +164,8 @@ def into_shards(model: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (retrain, "was trained again since it was calibrated; calibrate again"),
-        (into_shards, "was trained again since it was calibrated; calibrate again"),
+        (retrain, "was trained again, or saved anew, since it was calibrated; calibrate again"),
+        (into_shards, "was trained again, or saved anew, since it was calibrated; calibrate again"),
         (another_backend, "has another back end since it was calibrated; calibrate again"),
     ],
 )
@@ -200,6 +210,14 @@ FIELD_FAULTS = {
     "a threshold that is a number": {"threshold": 3},
     "pieces of no length": {"chunk_seconds": 0},
     "pieces in words": {"chunk_seconds": "three"},
+    "pieces longer than a number can be": {"chunk_seconds": 10**400},
+    "pieces of a truth value": {"chunk_seconds": True},
+    "a fingerprint that is none": {"fitted_on": "the list"},
+    "a fingerprint that is a number": {"fitted_on": 12},
+    "a weight of nothing": {"calibration": BY_SCORE.to_dict() | {"weights": [0.0]}},
+    "a threshold that clears the screen": {
+        "calibration": BY_SCORE.to_dict() | {"thresholds": {"eer": 0, "\x1b[2J": 1}}
+    },
     "no digests": {"files": None},
     "digests of nothing": {"files": {}},
 }
@@ -218,6 +236,51 @@ def test_a_field_that_can_not_be_read(model: Path, fault: str) -> None:
     with pytest.raises(InputError, match="calibrate again with") as refused:
         kept_of(model)
     assert str(refused.value).startswith(f"{model}: ") and "\n" not in str(refused.value)
+
+
+def test_no_file_of_a_model_ends_in_anything_but_a_line(model: Path) -> None:
+    """A table nested too deep for its reader, and an index that says nothing."""
+    into_shards(model)
+    keep(model, None, BY_SCORE)
+    index = (model / "model.safetensors.index.json").read_bytes()
+    for name, content in [
+        ("model.safetensors.index.json", b'{"weight_map": ["a"]}'),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": ["b"]}}'),
+        ("model.safetensors.index.json", b"{}"),
+        ("config.json", b'{"verification": ' + b"[" * 100_000),
+    ]:
+        (model / name).write_bytes(content)
+        with pytest.raises(InputError, match="fetch the model again") as refused:
+            kept_of(model)
+        assert "\n" not in str(refused.value)
+        (model / "model.safetensors.index.json").write_bytes(index)
+
+
+HOSTILE_BACKENDS = {
+    "a cohort of zeros": ({"cohort": np.zeros((30, SIZE))}, "row 0 of the cohort has length 0"),
+    "a transform of another size": ({"transform": np.eye(3)}, "the transform has shape (3, 3)"),
+    "a top of 0": ({"top": np.array([0])}, "top is 0"),
+    "an embedding of another size": (
+        {"mean": np.zeros(3), "transform": np.eye(3), "cohort": np.eye(3)},
+        "this back end is for (N, 3)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_BACKENDS)
+def test_a_strangers_model_is_refused_by_the_command_in_one_line(
+    model: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One whose digests are right, as whoever made it has written them."""
+    keep(model, made_backend(), BY_SCORE)
+    recordings = write_voices(tmp_path / "voices")["anna"][:2]
+    assert command("verify", model, *recordings) == 0
+    changed, message = HOSTILE_BACKENDS[kind]
+    save_file(load_file(model / BACKEND_FILE) | changed, model / BACKEND_FILE)
+    content = json.loads((model / "config.json").read_text())
+    content["verification"]["files"][BACKEND_FILE] = sha256_of(model / BACKEND_FILE)
+    (model / "config.json").write_text(json.dumps(content))
+    assert message in refusal(capsys, "verify", model, *recordings)
 
 
 def test_a_stock_model_keeps_nothing(tmp_path: Path) -> None:

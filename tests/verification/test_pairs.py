@@ -179,9 +179,12 @@ def test_bad_files_are_named(model: Loaded, voices: dict[str, list[Path]], tmp_p
             with pytest.raises(InputError, match=words) as refused:
                 same_speaker(*model, *pair)
             assert str(tmp_path / name) in str(refused.value) and "\n" not in str(refused.value)
-    for prior in (0.0, 1.0):
+    for prior in (0.0, 1.0, -1.0, math.nan):
+        for kept in (None, Kept(None, BY_SCORE)):
+            with pytest.raises(InputError, match="prior is .*; give a probability between 0 and 1"):
+                same_speaker(*model, good, good, kept=kept, prior=prior)
         with pytest.raises(InputError, match="prior is"):
-            same_speaker(*model, good, good, kept=Kept(None, BY_SCORE), prior=prior)
+            verify_files(tmp_path / "never looked at", good, good, prior=prior)
     with pytest.raises(InputError, match="unknown threshold 'best'; valid: eer, fmr_0.01"):
         same_speaker(*model, good, good, kept=Kept(None, BY_SCORE), threshold="best")
 
@@ -233,5 +236,6 @@ def test_a_digest_tells_models_apart_by_what_embeds(folder: Path, model: Loaded)
 
 def test_a_threshold_that_is_no_number_is_refused() -> None:
     assert as_threshold(0.5) == 0.5
-    with pytest.raises(InputError, match="threshold nan"):
-        as_threshold("nan")
+    for given in ("nan", "inf", "-Infinity", "1e999", math.nan, math.inf):
+        with pytest.raises(InputError, match="threshold (nan|-?inf): give a finite score, or the name of a kept"):
+            as_threshold(given)
