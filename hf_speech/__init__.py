@@ -9,7 +9,7 @@ How to read this package, in the order an utterance travels through it:
     training    model + batches -> checkpoints
     inference   model + rows -> logits, embeddings
     metrics     predictions -> numbers with intervals
-    verification    lists of trials
+    verification    model + trials -> scores, calibrated, with numbers; galleries of voices
     testing     tiny models and made-up corpora, for tests
     hub         run + numbers -> card
     cli         the command `hf-speech`
