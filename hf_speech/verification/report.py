@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def write_scores(path: Path, trials: TrialSet, scores: NDArray) -> None:
         file.writelines(_lines(trials, scores))
 
 
-def _lines(trials: TrialSet, scores: NDArray | None) -> "Sequence[str] | Any":
+def _lines(trials: TrialSet, scores: NDArray | None) -> Iterator[str]:
     """`label path1 path2`, and the score where there is one; some thousand lines at a time."""
     paths = {name: str(path) for name, path in trials.audio.found.items()}
     root = str(trials.audio.root)
@@ -147,12 +147,9 @@ def _lines(trials: TrialSet, scores: NDArray | None) -> "Sequence[str] | Any":
 def write_trial_table(path: Path, trials: TrialSet, scores: NDArray, llrs: NDArray | None) -> None:
     """Parquet, a row a trial: label, left, right, left_speaker, right_speaker, score, llr (null: not calibrated)."""
     names = pa.array(trials.names, pa.string())
-    who = names if trials.speakers is None else pa.array(trials.speakers, pa.string())
+    who = pa.nulls(len(names), pa.string()) if trials.speakers is None else pa.array(trials.speakers, pa.string())
     sides = [pa.array(side, pa.int32()) for side in trials.sides]
-    unknown = pa.nulls(len(scores), pa.string()).dictionary_encode()
-    speakers = [unknown if trials.speakers is None else pa.DictionaryArray.from_arrays(side, who) for side in sides]
-    if trials.speakers is not None:
-        speakers = [side.cast(pa.string()).dictionary_encode() for side in speakers]
+    speakers = [who.take(side).dictionary_encode() for side in sides]
     table = pa.table(
         {
             "label": trials.trials["label"],

@@ -128,7 +128,7 @@ def verify(
     try:
         scored = _scored(ear, tested, fitted, others, kept, chosen)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"; the same command goes on with the embeddings in {cache}") from None
+        raise KeyboardInterrupt(f"by Ctrl-C; the same command goes on with the embeddings in {cache}") from None
     facts = {"speakers_of_training": _heard_in_training(model, scored.trials)}
     scored = replace(scored, facts={**scored.facts, **facts})
     if join_ranks()[0] != 0:

@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForXVector
+
+from hf_speech.audio import read_audio
+from hf_speech.testing import tiny_backbone_config
 
 from ..training.runs import command, refusal
-from .speakers import write_model, write_voices
+from .speakers import cosine, write_model, write_voices
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,26 @@ def test_two_files_without_a_calibration(place: Path, capsys: pytest.CaptureFixt
     assert -1 <= answer.pop("score") <= 1 and set(answer.values()) == {None}
     assert command("predict", place / "model", recording(place, 0), recording(place, 1)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_stock_x_vector_is_loaded_by_its_own_class(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scored by command as its embeddings say in Python."""
+    config = tiny_backbone_config("wav2vec2", tdnn_dim=(16, 16), tdnn_kernel=(3, 1), tdnn_dilation=(1, 1))
+    config.xvector_output_dim = 8
+    torch.manual_seed(0)
+    stock = Wav2Vec2ForXVector(config).eval()
+    stock.save_pretrained(tmp_path / "stock")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "stock")
+    files = [recording(place, i) for i in (0, 4)]
+    heard = [read_audio(str(path)) for path in files]
+    with torch.no_grad():
+        normal = [torch.from_numpy((one - one.mean()) / np.sqrt(one.var() + 1e-7))[None] for one in heard]
+        wanted = cosine(*(stock(one).embeddings[0] for one in normal))
+    capsys.readouterr()
+    assert command("verify", tmp_path / "stock", *files, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["same_speaker"]["score"] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_silence_is_nobody(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

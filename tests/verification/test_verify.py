@@ -274,7 +274,7 @@ def test_models_of_several_utterances_and_impostors(verify: Verify, voices: Path
 
 
 def test_scores_hang_on_nothing_but_the_pair(verify: Verify, voices: Path) -> None:
-    """Turned round, in another order, and a few alone: the same digits."""
+    """Turned round, in another order, and a few alone, of the same embeddings: the same digits."""
     lines = [line.split() for line in (voices / "trials.txt").read_text(encoding="utf-8").splitlines()]
     norm = ("--score-norm", "as-norm", "--top", 5, "--cohort", voices / "others.csv")
     found = {tuple(line[1:3]): line[3] for line in lines_of(verify(*norm))}
@@ -284,6 +284,25 @@ def test_scores_hang_on_nothing_but_the_pair(verify: Verify, voices: Path) -> No
         (voices / f"turned{i}.txt").write_text("".join(kept), encoding="utf-8")
         for _, one, other, score in lines_of(verify(*norm, trials=f"turned{i}.txt", folder=f"turned{i}")):
             assert score == found[other, one]
+
+
+def test_one_at_a_time_scores_hang_on_nothing_else_from_the_audio_on(
+    verify: Verify, voices: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All pairs, a few, and two files, each with embeddings of its own."""
+    lines = (voices / "trials.txt").read_text(encoding="utf-8").splitlines()
+    few = [lines[0], next(line for line in reversed(lines) if line.startswith("0"))]
+    (voices / "few.txt").write_text("".join(f"{line}\n" for line in few), encoding="utf-8")
+    found = {}
+    for name in ("trials", "few"):
+        flags = ("--batch-seconds", 0, "--embedding-cache", tmp_path / f"cache-{name}")
+        found[name] = {tuple(line[:3]): line[3] for line in lines_of(verify(*flags, trials=f"{name}.txt", folder=name))}
+    assert found["few"] == {tuple(line.split()): found["trials"][tuple(line.split())] for line in few}
+    _, one, other = lines[0].split()
+    capsys.readouterr()
+    assert command("verify", model, voices / one, voices / other, "--json") == 0
+    score = json.loads(capsys.readouterr().out)["same_speaker"]["score"]
+    assert score == float(found["few"]["1", one, other])
 
 
 def test_two_ranks_write_what_one_writes(voices: Path, model: Path, tmp_path: Path) -> None:
