@@ -8,6 +8,8 @@ import pytest
 
 from hf_speech.testing import write_fake_corpus
 
+from .loopback.fixtures import hub, no_xet  # noqa: F401
+
 # The real speech for tests: given by path, never copied into the repository.
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"
 VOXCELEB_LISTS = SPEECH.parent / "voxceleb-lists"
