@@ -73,4 +73,10 @@ def _parts(model: Any) -> dict[str, Any]:
         }
         for task, seen in zip(model.tasks, tasks_of(model), strict=True)
     ]
-    return {"parts": parts, "tasks": tasks}
+    return {"parts": parts, "tasks": tasks, **_layer_weights(model)}
+
+
+def _layer_weights(model: HfSpeechForSequenceClassification) -> dict[str, Any]:
+    """The shares that the encoder's input and its layers have in what is pooled, where they are learned."""
+    mix = getattr(model.encoder, "layer_mix", None)
+    return {} if mix is None else {"layer_weights": mix.layer_weights.detach().float().softmax(-1).tolist()}

@@ -25,6 +25,9 @@ FILE_NAMES = {
     "regression": "regression.png",
     "curves": "curves.png",
     "numbers": "numbers.png",
+    "det": "det.png",
+    "layers": "layers.png",
+    "map": "map.png",
 }
 BLUE, VERMILION, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 MAX_NUMBERED = 20  # more classes have no counts in the cells: they would not be readable
@@ -226,6 +229,22 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         axes.set(xlabel=f"{unit}, with 95 % interval", ylim=(len(group) - 0.5, -0.5))
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
+    return save_figure(figure, path)
+
+
+def plot_layers(shares: Sequence[float], path: str | os.PathLike[str]) -> "Figure":
+    """What share each layer has in a learned sum of layers, beside what equal shares would be.
+
+    Args:
+        shares: (L,) of the encoder's input and of each layer's output, from the bottom; their sum is 1.
+        path: of the picture.
+    """
+    figure, axes = new_figure(min(10.0, 2.0 + 0.32 * len(shares)), 3.0)
+    axes.bar(range(len(shares)), [100 * share for share in shares], color=BLUE)
+    axes.axhline(100 / len(shares), color=BLACK, linewidth=1, linestyle="--", label="equal shares")
+    axes.set_xticks(range(len(shares)), ["input", *map(str, range(1, len(shares)))], size=8)
+    axes.set(xlabel="layer", ylabel="share (%)")
+    figure.legend(frameon=False, loc="outside upper center")
     return save_figure(figure, path)
 
 

@@ -8,23 +8,31 @@ The form (a key that is not listed here is kept and not read):
                class. May be left out: license: of the weights; tasks: [{name, problem_type, labels, head, head_config,
                loss, loss_config, weight, unit}, ...], the first one's are those above, with speeds: how many, where the
                classes have each speaker at several (labels are the speakers); parts: {backbone, front end, neck,
-               pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights
+               pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights;
+               bytes: of the safetensors files; layer_weights: [share, ...] of the encoder's input and of each layer in
+               what is pooled, where they are learned
     data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
                splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed; labels
-               are the first task's, and task_labels: {task: {label: utterances}} has all where there are several);
+               are the first task's, and task_labels: {task: {label: utterances}} has all where there are several;
+               groups: {column: {group: utterances}}, of what is known of the speakers, may be left out);
                split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target;
                overlaps (may be left out): [{between: [split, split], what: column, "file" or "content", count: in both,
-               of: [in the first, in the second], examples: [...]}, ...], those that were found; null: not looked for
+               of: [in the first, in the second], examples: [...]}, ...], those that were found; null: not looked for;
+               compared (may be left out): [column, "file" or "content", ...], what all rows were compared by
     metrics    [{name, value, low, high, unit, interval_unit, dataset, split, n, fingerprint}, ...], low and high the
                ends of the 95 % interval (see metrics/), interval_unit what was resampled for it, n the items,
-               fingerprint those items; of several tasks, name is <task>/<name>
+               fingerprint those items; of several tasks, name is <task>/<name>; where the items are a group of those of
+               a split, split is "<split>, <group>", such as "test, gender female"
     confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions, of the first task that
                has one; null in a regression
     run        seed; commit: of hf_speech; versions: {library: version}; device; wall_seconds; steps; epochs;
                arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...};
                of a training selection: {metric, value, step, greater_is_better}, what the kept weights were chosen by
-               on validation rows, or null; of a cross-validation experiment: {folds, runs, members, skipped, ...}
+               on validation rows, or null; of a cross-validation experiment: {folds, runs, members, skipped, ...};
+               speed (may be left out): {audio_seconds_per_second, split, latency_seconds, utterance_seconds,
+               repetitions, threads, dtype}, see training/costs.py; energy (may be left out) of the training: {kwh,
+               co2_kg, country, region, hardware, mode, source, from_step: the first one that it was measured of}
 
 What is not known is null, and so is a number that is not defined (not a number, infinite): JSON has neither.
 """
@@ -106,6 +114,22 @@ _TASK: dict[str, tuple[type, ...]] = {
     "loss": (str,),
     "unit": (str,),
 }
+# What may be left out, and what it is where it is there.
+_OPTIONAL: dict[str, dict[str, tuple[type, ...]]] = {
+    "model": {"bytes": (int,), "layer_weights": (list,), "tasks": (list,)},
+    "data": {"overlaps": (list, type(None)), "compared": (list,)},
+    "run": {"speed": (dict,), "energy": (dict,)},
+    "run.speed": {
+        "audio_seconds_per_second": (int, float, type(None)),
+        "split": (str, type(None)),
+        "latency_seconds": (int, float),
+        "utterance_seconds": (int, float),
+        "repetitions": (int,),
+        "threads": (int,),
+        "dtype": (str,),
+    },
+    "run.energy": {"kwh": (int, float), "co2_kg": (int, float), "source": (str,), "from_step": (int,)},
+}
 INTERVAL_UNITS = ("speaker", "utterance", "trial")
 _METRIC: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -180,14 +204,17 @@ def validate(content: Any, where: str = FILE_NAME) -> None:
         _check_fields(content[section], fields, f"{where}: {section}")
     if content["model"]["problem_type"] == "regression":
         _check_fields(content["data"], {"unit": (str,)}, f"{where}: data")
-    tasks = content["model"].get("tasks", [])
-    _check_fields({"tasks": tasks}, {"tasks": (list,)}, f"{where}: model")
-    for i, task in enumerate(tasks):
+    for section in _SECTIONS:
+        there = {name: kinds for name, kinds in _OPTIONAL[section].items() if name in content[section]}
+        _check_fields(content[section], there, f"{where}: {section}")
+    for name in ("speed", "energy"):
+        if name in content["run"]:
+            _check_fields(content["run"][name], _OPTIONAL[f"run.{name}"], f"{where}: run.{name}")
+    for i, task in enumerate(content["model"].get("tasks", [])):
         _check_fields(task, _TASK, f"{where}: model.tasks[{i}]")
     for name, split in content["data"]["splits"].items():
-        _check_fields(split, _SPLIT, f"{where}: data.splits.{name}")
-    if "overlaps" in content["data"]:
-        _check_fields(content["data"], {"overlaps": (list, type(None))}, f"{where}: data")
+        known = _SPLIT | ({"groups": (dict,)} if "groups" in split else {})
+        _check_fields(split, known, f"{where}: data.splits.{name}")
     for i, overlap in enumerate(content["data"].get("overlaps") or ()):
         _check_overlap(overlap, f"{where}: data.overlaps[{i}]")
     for i, metric in enumerate(content["metrics"]):
@@ -244,6 +271,16 @@ def metric_rows(
     """
     source = {"dataset": dataset, "split": split, "n": len(ids), "fingerprint": fingerprint(ids)}
     return [plain(number) | source for number in numbers]
+
+
+def group_of(metric: Mapping[str, Any]) -> tuple[str, str]:
+    """The split of a number, and the group of its items that it is of; "" where it is of all.
+
+    >>> group_of({"split": "test, gender female"}), group_of({"split": "test"})
+    (('test', 'gender female'), ('test', ''))
+    """
+    split, _, group = metric["split"].partition(", ")
+    return split, group
 
 
 def device_name(device: str | None = None) -> str:

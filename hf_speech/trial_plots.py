@@ -239,6 +239,7 @@ def plot_map(
     path: str | os.PathLike[str],
     method: str = "",
     genders: Sequence[Any] | None = None,
+    noun: str = "speakers",
 ) -> "Figure":
     """Embeddings in the plane, each speaker's in a colour; up to 25 speakers have their names beside them.
 
@@ -251,6 +252,7 @@ def plot_map(
         path: of the picture.
         method: how the points were found, for the title.
         genders: (N,) of the speakers; what is neither "female" nor "male" is a square.
+        noun: what the names are, where they are not those of speakers.
 
     Raises:
         InputError: no points, or lengths differ.
@@ -277,7 +279,7 @@ def plot_map(
             axes.scatter(*places[own & (kinds == kind)].T, marker=_GENDERS.get(kind, "s"), **style)
     for kind in [] if kinds is None else sorted(set(kinds)):
         axes.scatter([], [], marker=_GENDERS.get(kind, "s"), color="0.4", label=kind)
-    axes.set(xticks=[], yticks=[], aspect="equal", title=f"{len(names):,} recordings of {len(listed):,} speakers")
+    axes.set(xticks=[], yticks=[], aspect="equal", title=f"{len(names):,} recordings of {len(listed):,} {noun}")
     axes.set_xlabel(f"{method}: only what is near means something".removeprefix(": "))
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("0.8")

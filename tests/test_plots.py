@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 
 from hf_speech.errors import InputError
-from hf_speech.plots import plot_confusion, plot_curves, plot_numbers, plot_regression, plot_schedule, plot_sweep
+from hf_speech.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_layers,
+    plot_numbers,
+    plot_regression,
+    plot_schedule,
+    plot_sweep,
+)
 
 from .test_results import example
 
@@ -78,6 +86,14 @@ def test_numbers_show_value_and_interval(tmp_path: Path) -> None:
     bars, points = figure.axes[0].lines[::2], figure.axes[0].lines[1::2]
     assert [list(line.get_xdata()) for line in bars] == [[0.5821, 0.8649], [0.5676, 0.8649]]
     assert [line.get_xdata()[0] for line in points] == [0.7312, 0.7297]
+
+
+def test_layers_stand_beside_equal_shares(tmp_path: Path) -> None:
+    (axes,) = plot_layers([0.5, 0.125, 0.25, 0.125], tmp_path / "l.png").axes
+    assert [bar.get_height() for bar in axes.patches] == [50, 12.5, 25, 12.5]
+    assert set(axes.lines[0].get_ydata()) == {25}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["input", "1", "2", "3"]
+    assert pixels(tmp_path / "l.png").std() > 5
 
 
 def test_numbers_of_two_units_have_two_panels(tmp_path: Path) -> None:

@@ -187,6 +187,13 @@ def _change(change: str, value: object) -> dict:
         ("data.overlaps.0", {"between": ["train", "test"]}, r"data\.overlaps\[0\] has no 'what'"),
         ("data.overlaps.0.of", [9], r"data\.overlaps\[0\]\.of has 1 entries; it must have one for each of two splits"),
         ("model.problem_type", "regression", r"data has no 'unit'"),
+        ("model.bytes", "377 MB", r"model\.bytes is '377 MB'; it must be a whole number"),
+        ("model.layer_weights", 0.5, r"model\.layer_weights is 0.5; it must be a list"),
+        ("data.compared", None, r"data\.compared is None; it must be a list"),
+        ("data.splits.test.groups", [], r"data\.splits\.test\.groups is \[\]; it must be an object"),
+        ("run.speed", 3.0, r"run\.speed is 3.0; it must be an object"),
+        ("run.speed", {"split": "test"}, r"run\.speed has no 'audio_seconds_per_second'"),
+        ("run.energy", {"kwh": 1.0}, r"run\.energy has no 'co2_kg'"),
         ("confusion.counts", [[1, 2, 3], [4, 5, 6]], r"confusion\.counts must be 3 rows of 3"),
         ("run", [], r"run is \[\]; it must be an object"),
     ],
@@ -199,6 +206,17 @@ def test_what_lacks_the_form_is_refused_and_not_written(
         Results(**content).write(tmp_path)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_may_be_left_out_may_be_there() -> None:
+    content = example()
+    content["model"] |= {"bytes": 1, "layer_weights": [0.5, 0.5]}
+    content["data"]["compared"] = ["file"]
+    content["data"]["splits"]["test"]["groups"] = {"gender": {"female": 3}}
+    speed = {"audio_seconds_per_second": None, "split": None, "latency_seconds": 0.1, "utterance_seconds": 5.0}
+    content["run"]["speed"] = speed | {"repetitions": 5, "threads": 1, "dtype": "float32"}
+    content["run"]["energy"] = {"kwh": 0.1, "co2_kg": 0.02, "source": "codecarbon 3.3.2", "from_step": 0}
+    validate(content)
 
 
 @pytest.mark.parametrize("overlaps", [[], None])

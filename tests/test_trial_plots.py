@@ -217,6 +217,11 @@ def test_map_of_many_speakers_has_no_names_and_genders_a_key(tmp_path: Path) -> 
     assert len(shapes) == 3
 
 
+def test_map_of_other_names_than_those_of_speakers(tmp_path: Path) -> None:
+    (axes,) = plot_map(np.eye(2), ["calm", "angry"], tmp_path / "m.png", noun="labels").axes
+    assert axes.get_title() == "2 recordings of 2 labels"
+
+
 def test_map_of_one_recording(tmp_path: Path) -> None:
     (axes,) = plot_map([[0.0, 0.0]], ["a"], tmp_path / "m.png", "PCA").axes
     assert [text.get_text() for text in axes.texts] == ["a"]

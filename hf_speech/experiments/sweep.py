@@ -21,6 +21,7 @@ import yaml
 
 from ..errors import InputError, list_some, unknown_name
 from ..files import replacing, write_table
+from ..hub.words import whole
 from ..plots import plot_sweep
 from ..training.arguments import model_settings, read_config, target_rules
 from ..training.config import RunConfig
@@ -173,11 +174,11 @@ def _validated_rows(member: Member, rules: Mapping[str, Any]) -> str:
 
 def _write_table(ended: Sequence[Ended], root: Path, metrics: Mapping[str, str]) -> None:
     names = list(dict.fromkeys(
-        f"{number['split']}/{number['name']}" for one in ended if one.results for number in one.results.metrics
+        f"{number['split']}/{number['name']}" for one in ended if one.results for number in whole(one.results.metrics)
     ))  # fmt: skip
     rows = []
     for one in ended:
-        numbers = {f"{n['split']}/{n['name']}": n["value"] for n in one.results.metrics} if one.results else {}
+        numbers = {f"{n['split']}/{n['name']}": n["value"] for n in whole(one.results.metrics)} if one.results else {}
         metric = metrics[one.member.marks[CONFIG]]
         value = score_of(one.results, metric) if one.results else None
         rows.append(

@@ -1,40 +1,49 @@
 """What a model's facts do not show: the lines of the card's section on limits, each for a reason found in results.json.
 
-The bounds below are judgements: where speakers or utterances are so few that a reader should be told in words.
+The bounds below are judgements: where speakers or utterances are so few, or labels so uneven, that a reader should be
+told in words.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import combinations
 
 from ..data.audit import in_words
-from .words import is_of_trials, tasks_of
-
-Facts = Mapping[str, Any]
+from ..results import group_of
+from .markdown import bullets
+from .measured import group_numbers
+from .words import Facts, count, interval_of, is_held_out, is_of_trials, metric_title, percent, tasks_of, whole
 
 FEW_SPEAKERS = 30
 FEW_UTTERANCES = 100
+UNEVEN = 2.0  # times as many utterances of one label as of another
+ONE_SIDED = 2 / 3  # of the utterances, of one group of speakers
 
 _OF_TARGET = {
     "emotion": (
         "The labels are what a corpus calls an emotion: often acted, or how listeners named it. The model does not "
-        "know what a person feels.",
-        "Not for decisions about people (work, school, police, health, credit). In the European Union the use at work "
-        "and in education is largely prohibited (Regulation 2024/1689, article 5).",
+        "know what a person feels."
     ),
     "speaker_id": (
-        "It answers with one of its training speakers whoever speaks: a stranger gets one of their names too.",
-        "A voice identifies a person: it is biometric data, to be used with the speakers' consent only. Not for access "
-        "control: recorded, imitated and made voices were not tested.",
+        "It answers with one of its training speakers whoever speaks: a stranger gets one of their names too."
     ),
     "age": (
         "A voice shows age only roughly; the errors in the table are averages, and single ones are larger. Not for "
-        "proof of age, and not for decisions about people.",
+        "proof of age."
     ),
-    "gender": (
-        "It knows only the labels of its corpus, which need not be how a speaker would answer. Not for decisions about "
-        "people.",
-    ),
+    "gender": "It knows only the labels of its corpus, which need not be how a speaker would answer.",
+    "language": "It knows only the languages of its labels, and gives any other one of their names.",
 }
+_OTHERS = (
+    "The numbers do not cover other microphones, rooms, noise, ages and accents than those of the data: measure on "
+    "your own speech before you rely on them."
+)
+_ALONE = ", which are of utterances alone: a few speakers may make it"
+_FACTS = ("gender", "age", "language", "both")  # first word of the groups that are set against each other
+
+
+def limits_section(results: Facts) -> str:
+    """The section of the card."""
+    return f"## Limits and bias\n\n{bullets(caveats(results))}"
 
 
 def caveats(results: Facts) -> list[str]:
@@ -43,21 +52,10 @@ def caveats(results: Facts) -> list[str]:
         *_of_the_data(results),
         *_of_the_splits(results),
         *_of_the_measure(results),
-        *(line for task in tasks_of(results) for line in _OF_TARGET.get(task["name"], ())),
-        _USE,
+        *_of_groups(results),
+        *(_OF_TARGET[task["name"]] for task in tasks_of(results) if task["name"] in _OF_TARGET),
+        _OTHERS,
     ]
-
-
-_USE = (
-    "Meant for research, and for trying out on speech like that of the training data. The numbers do not cover other "
-    "microphones, rooms, noise, ages and accents than those of the data: measure on your own speech before you rely on "
-    "them."
-)
-
-
-def is_held_out(split: str) -> bool:
-    """Whether a split had no part in training and in choosing: all but those two had none, whatever they are called."""
-    return split not in ("train", "validation")
 
 
 def _of_the_data(results: Facts) -> Iterator[str]:
@@ -70,13 +68,41 @@ def _of_the_data(results: Facts) -> Iterator[str]:
     elif train["speakers"] is None:
         yield "The data do not say who speaks: whether it was measured on voices that it learned from is not known."
     elif train["speakers"] < FEW_SPEAKERS and data["target"] != "speaker_id":
-        yield f"It learned from {_count(train['speakers'], 'speaker')} only, and may do worse on other voices."
+        yield f"It learned from {count(train['speakers'], 'speaker')} only, and may do worse on other voices."
     if data["language"]:
-        yield f"It heard only this language in training: {', '.join(data['language'])}. On others it is not measured."
+        only = "this language" if len(data["language"]) == 1 else "these languages"
+        yield f"It heard only {only} in training: {', '.join(data['language'])}. On others it is not measured."
     else:
         yield "The language of the training data is not recorded."
+    yield from _of_balance(results)
     if any(task["problem_type"] == "regression" for task in tasks_of(results)):
         yield "It can answer with values outside the range of its training labels."
+
+
+def _of_balance(results: Facts) -> Iterator[str]:
+    """What training heard much of, and what little."""
+    train = results["data"]["splits"].get("train") or {}
+    for task in tasks_of(results):
+        counts = (train.get("task_labels") or {}).get(task["name"], train.get("labels")) or {}
+        if not sum(counts.values()) or set(counts) != set(task["labels"]):
+            continue
+        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+        if counts[most] >= UNEVEN * counts[least]:
+            yield (
+                f"Its training labels are uneven: `{most}` has {_share(counts, most)} of the utterances and `{least}` "
+                f"{_share(counts, least)}, so it may name the rarer ones too seldom."
+            )
+    for column, counts in (train.get("groups") or {}).items():
+        most = max(counts, key=counts.__getitem__)
+        if counts[most] >= ONE_SIDED * sum(counts.values()):
+            yield (
+                f"Of the training utterances whose speaker's {column} is known, {_share(counts, most)} are of "
+                f"`{most}`: it may do worse on others."
+            )
+
+
+def _share(counts: Mapping[str, int], name: str) -> str:
+    return percent(counts[name] / sum(counts.values()))
 
 
 # What two splits have in common -> what follows, where the first of them is training.
@@ -101,7 +127,7 @@ def _of_the_splits(results: Facts) -> Iterator[str]:
 
 
 def _of_the_measure(results: Facts) -> Iterator[str]:
-    splits, metrics = results["data"]["splits"], results["metrics"]
+    splits, metrics = results["data"]["splits"], whole(results["metrics"])
     if not any(is_held_out(metric["split"]) for metric in metrics):
         yield "Performance on a test split is not measured."
     for task in tasks_of(results) if len(tasks_of(results)) > 1 else ():
@@ -111,12 +137,12 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
         counts = [m["n"] for m in metrics if m["split"] == name and not is_of_trials(m["name"])]
         if not counts:
             continue
-        count = max(counts)  # of several tasks, some utterances may have a label for one only
-        if count < FEW_UTTERANCES:
-            yield f"The split `{name}` has {_count(count, 'utterance')} only: small differences on it mean nothing."
+        most = max(counts)  # of several tasks, some utterances may have a label for one only
+        if most < FEW_UTTERANCES:
+            yield f"The split `{name}` has {count(most, 'utterance')} only: small differences on it mean nothing."
         speakers = splits[name]["speakers"] if name in splits else None
         if speakers is not None and speakers < FEW_SPEAKERS and results["data"]["target"] != "speaker_id":
-            yield f"The split `{name}` has {_count(speakers, 'speaker')} only."
+            yield f"The split `{name}` has {count(speakers, 'speaker')} only."
     known = [metric for metric in metrics if metric["value"] is not None]
     if any(metric["low"] == metric["high"] for metric in known):
         yield "An interval without width means that no resample differed, not that the number is certain."
@@ -124,5 +150,23 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
         yield "An interval that does not hold its value comes from labels with few utterances: trust neither much."
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _of_groups(results: Facts) -> Iterator[str]:
+    """Groups between which a number differs by more than its intervals; or that nobody knows of groups."""
+    numbers = group_numbers(results)
+    if not numbers:
+        yield "How it does for groups of speakers, by gender, age or language, is not measured."
+    apart: dict[tuple[str, ...], list[tuple[float, Facts, Facts]]] = {}
+    for one, other in combinations([metric for metric in numbers if None not in (metric["low"], metric["high"])], 2):
+        facts = {group_of(metric)[1].partition(" ")[0] for metric in (one, other)}
+        places = {(metric["name"], metric["dataset"], group_of(metric)[0]) for metric in (one, other)}
+        gap = max(one["low"] - other["high"], other["low"] - one["high"])
+        if len(facts) == len(places) == 1 and facts <= {*_FACTS} and gap > 0:
+            apart.setdefault((*places.pop(), *facts), []).append((gap, one, other))
+    for found in apart.values():
+        _, one, other = max(found, key=lambda pair: pair[0])
+        told = [f"`{group_of(metric)[1]}` ({interval_of(metric)})" for metric in (one, other)]
+        alone = _ALONE if "utterance" in (one["interval_unit"], other["interval_unit"]) else ""
+        yield (
+            f"It does not serve all speakers alike: {metric_title(one['name'])} differs between {told[0]} and "
+            f"{told[1]} by more than the intervals{alone}."
+        )

@@ -1,10 +1,10 @@
 """How a model is loaded and asked, in code that runs: a section of the card."""
 
-from .words import Facts, is_hub_id, tasks_of
+from .words import Facts, compares_voices, is_hub_id, tasks_of
 
 
 def how_to_load(results: Facts) -> str:
-    """The section: with the package, without it, as a pipeline; for speakers, two voices compared."""
+    """The section: by command, with the package, without it, as a pipeline; of speakers, two voices compared."""
     model, tasks = results["model"], tasks_of(results)
     name, rate = model["name"], model["sample_rate"]
     place = "" if is_hub_id(name) else "  # this model's folder"
@@ -12,7 +12,9 @@ def how_to_load(results: Facts) -> str:
     first = f" (it answers for `{tasks[0]['name']}`, the first task)" if len(tasks) > 1 else ""
     return f"""## How to load it
 
-With the package `hf_speech` installed:
+{_on_the_command_line(results)}
+
+In Python, with the package `hf_speech` installed:
 
 ```python
 import soundfile
@@ -44,6 +46,19 @@ from transformers import pipeline
 classify = pipeline("audio-classification", model=name, trust_remote_code=True)
 print(classify({{"raw": waveform, "sampling_rate": rate}}))
 ```{_of_the_pipeline(tasks[0])}"""
+
+
+def _on_the_command_line(results: Facts) -> str:
+    """What to type, where the package is installed."""
+    name = results["model"]["name"]
+    lines = [f"hf-speech predict {name} speech.wav"]
+    if _is_ours(results) and compares_voices(results):
+        lines.insert(0, f"hf-speech verify {name} one.wav other.wav  # the same speaker?")
+    return "With the package `hf_speech` installed:\n\n```bash\n" + "\n".join(lines) + "\n```"
+
+
+def _is_ours(results: Facts) -> bool:
+    return results["model"]["architecture"].startswith("HfSpeech")
 
 
 def _of_the_pipeline(task: Facts) -> str:
@@ -90,8 +105,7 @@ def _said(task: Facts, logits: str, labels: str) -> str:
 
 def _embeddings(results: Facts) -> str:
     """Two voices compared, where a model of ours was trained to tell speakers apart."""
-    model = results["model"]
-    if not model["architecture"].startswith("HfSpeech") or all(t["name"] != "speaker_id" for t in tasks_of(results)):
+    if not _is_ours(results) or not compares_voices(results):
         return ""
     return """Two voices compared, known ones or not; the nearer to 1, the likelier it is the same speaker:
 

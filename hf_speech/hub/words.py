@@ -1,10 +1,13 @@
 """What results.json calls things, in the card's words: tasks, metrics, parts."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..results import group_of
 
 Facts = Mapping[str, Any]
+Metric = TypeVar("Metric", bound=Mapping[str, Any])
 
 MAX_LISTED = 20  # more labels or left-out files are counted, not listed
 
@@ -38,6 +41,34 @@ METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
     "fnmr": ("Targets refused (FNMR)", "fnmr", None),
     "fmr": ("Non-targets accepted (FMR)", "fmr", None),
 }
+# Our name of a metric -> what it says, for whoever has not met it.
+MEANINGS = {
+    "uar": "the share of a label's utterances that it recognises, averaged over the labels; guessing gives 1 over "
+    "their number. Higher is better.",
+    "accuracy": "the share of all utterances that it recognises; where one label is common, naming it always scores "
+    "well. Higher is better.",
+    "macro_f1": "how well a label is both found and not named wrongly, averaged over the labels. Higher is better.",
+    "mae": "how far off an answer is on average. Lower is better.",
+    "rmse": "the same, with large errors counting more. Lower is better.",
+    "pearson_r": "whether answers rise with the truth: 1 in a line, 0 not at all.",
+    "ccc": "whether answers are equal to the truth, not only rise with it: 1 always, 0 not at all.",
+    "off_by_one_accuracy": "the share of utterances whose class is right or next to the right one. Higher is better.",
+    "ordinal_mse": "how many classes off, squared, on average. Lower is better.",
+    "class_mae": "how many classes off on average. Lower is better.",
+    "micro_f1": "how well labels are both found and not named wrongly, over all of them together. Higher is better.",
+    "mean_average_precision": "how well utterances that have a label are ranked before the others. Higher is better.",
+    "exact_match": "the share of utterances whose labels are all right. Higher is better.",
+    "eer": "the error rate at the threshold where pairs of one speaker are refused as often as pairs of two are "
+    "accepted; guessing gives one half. Lower is better.",
+    "min_dcf": "what errors cost at the best threshold, where pairs of one speaker are as rare as p_target says: 0 is "
+    "perfect, and at 1 it is as well to refuse everybody.",
+    "act_dcf": "what errors cost at the threshold of its calibration, where pairs of one speaker are as rare as "
+    "p_target says: the nearer to minDCF, the better calibrated.",
+    "cllr": "how much its likelihood ratios mislead, in bits: 0 is perfect, 1 says nothing.",
+    "min_cllr": "the same after the best calibration that these trials allow.",
+    "fnmr": "the share of pairs of one speaker that are refused at the threshold of all trials. Lower is better.",
+    "fmr": "the share of pairs of two speakers that are accepted at the threshold of all trials. Lower is better.",
+}
 _OF_TRIALS = frozenset({"eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "fnmr", "fmr"})
 _AT_PRIOR = re.compile(r"(min_dcf|act_dcf)_([\d.e-]+)")
 
@@ -54,7 +85,7 @@ def is_hub_id(name: str) -> bool:
 def tasks_of(results: Facts) -> list[Facts]:
     """The tasks of a model; the one of a model whose facts have no list of them."""
     model, data = results["model"], results["data"]
-    own = {"problem_type": model["problem_type"], "labels": model["labels"], "head": model["head"]}
+    own = {name: model[name] for name in ("problem_type", "labels", "head", "loss")}
     listed = model.get("tasks") or []
     if len(listed) > 1:
         return listed
@@ -129,6 +160,11 @@ def metric_title(name: str) -> str:
     return (f"{task}: " if task else "") + title + (f", prior {prior}" if prior else "")
 
 
+def meaning_of(name: str) -> str:
+    """What a metric says, in words; "" where it is none of ours."""
+    return MEANINGS.get(_at_prior(name.rpartition("/")[2])[0], "")
+
+
 def hub_type(name: str) -> tuple[str, dict[str, str] | None]:
     """What the Hub calls a metric, and with which arguments.
 
@@ -154,6 +190,76 @@ def _at_prior(name: str) -> tuple[str, str]:
     """A detection cost at a further prior as its plain name and the prior; others as they are, and ""."""
     found = _AT_PRIOR.fullmatch(name)
     return (found[1], found[2]) if found else (name, "")
+
+
+def whole(metrics: Sequence[Metric]) -> list[Metric]:
+    """The numbers of all that was measured of a split; those of groups are left out."""
+    return [metric for metric in metrics if not group_of(metric)[1]]
+
+
+def is_held_out(split: str) -> bool:
+    """Whether a split had no part in training and in choosing: all but those two had none, whatever they are called."""
+    return split not in ("train", "validation")
+
+
+def main_numbers(results: Facts) -> list[Facts]:
+    """The first number of each task that is defined, on what is held out, or else on validation rows; "" is a task too.
+
+    Of several held-out splits, or ways of scoring, the first one counts.
+    """
+    known = [metric for metric in whole(results["metrics"]) if metric["value"] is not None]
+    known = [metric for metric in known if is_held_out(metric["split"])] or known
+    places = [metric for metric in known if (metric["dataset"], metric["split"]) == _place(known[0])]
+    first: dict[str, Facts] = {}
+    for metric in places:
+        first.setdefault(metric["name"].rpartition("/")[0], metric)
+    return list(first.values())
+
+
+def _place(metric: Facts) -> tuple[str, str]:
+    return metric["dataset"], metric["split"]
+
+
+def compares_voices(results: Facts) -> bool:
+    """Whether the model is for comparing two voices: trained to tell speakers apart, or measured by trials.
+
+    Somebody else's classifier that names speakers is not: it gives no embedding here.
+    """
+    speaks = any(task["name"] == "speaker_id" for task in tasks_of(results))
+    of_trials = any(is_of_trials(metric["name"]) for metric in results["metrics"])
+    return of_trials or (speaks and results["model"]["architecture"].startswith("HfSpeech"))
+
+
+def percent(share: float) -> str:
+    """A share in per cent, in two digits or so.
+
+    >>> percent(0.4525), percent(0.0378), percent(0.00312), percent(1.0), percent(0.0)
+    ('45 %', '3.8 %', '0.31 %', '100 %', '0 %')
+    """
+    return f"{_in_hundred(share)} %"
+
+
+def _in_hundred(share: float) -> str:
+    value = 100 * share
+    return f"{value:.0f}" if value >= 9.95 or not value else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+
+
+def in_prose(metric: Facts) -> tuple[str, str]:
+    """A metric's value and its interval for running text: "45 %" and "35 to 56 %"."""
+    if metric["unit"] != "fraction":
+        return value_of(metric), interval_of(metric)
+    ends = [metric["low"], metric["high"]]
+    low, high = ["not defined" if end is None else _in_hundred(end) for end in ends]
+    return percent(metric["value"]), f"{low} to {high} %"
+
+
+def count(number: int, thing: str) -> str:
+    """How many things.
+
+    >>> count(1, "speaker"), count(2500, "utterance")
+    ('1 speaker', '2,500 utterances')
+    """
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def value_of(metric: Facts) -> str:

@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,26 @@ FILE_NAME = "audit.json"
 SPEAKER_INDEPENDENT = frozenset({"emotion", "age", "gender"})
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing the splits of a run has given.
+
+    Attributes:
+        overlaps: what two splits have in common, see `data.audit.overlaps`.
+        compared: what all of them were compared by, known of every row: columns, "file"; and "content".
+    """
+
+    overlaps: list[dict[str, Any]]
+    compared: list[str]
+
+
 def check_splits(
     splits: Mapping[str, Dataset],
     sources: Mapping[str, str],
     arguments: DataArguments,
     targets: Sequence[str],
     independent: bool | None,
-) -> list[dict[str, Any]]:
+) -> Comparison:
     """Compares the splits of a run by speakers, sessions, recordings and files, and by audio where that was done.
 
     Args:
@@ -39,7 +54,7 @@ def check_splits(
         independent: whether no speaker may be in two splits; None: as the targets want it.
 
     Returns:
-        The overlaps that were found, see `data.audit.overlaps`; each that could be otherwise is logged as a warning.
+        The overlaps that were found, each that could be otherwise is logged as a warning; and what was looked at.
 
     Raises:
         InputError: a speaker is in two splits and the run is to be speaker-independent.
@@ -63,7 +78,17 @@ def check_splits(
         # All rows of one meeting: what is in it can't be told apart by sessions or recordings.
         if overlap["of"] != [1, 1] or overlap["what"] not in ("session_id", "recording_id"):
             logger.warning("%s", in_words(overlap, 5))
-    return shared
+    return Comparison(shared, _compared(found, names))
+
+
+def _compared(found: Sequence[Mapping[str, Any]], names: Mapping[str, pa.Table]) -> list[str]:
+    """What every row of every split was compared by with all other splits."""
+    pairs: dict[str, set[tuple[str, str]]] = {}
+    for overlap in found:
+        pairs.setdefault(overlap["what"], set()).add(tuple(overlap["between"]))
+    wanted = set(combinations(names, 2))
+    whole = [what for what, there in pairs.items() if there == wanted]
+    return [what for what in whole if what == "content" or not any(t[what].null_count for t in names.values())]
 
 
 def source_splits(splits: Mapping[str, Dataset], loaded: Mapping[str, Dataset]) -> dict[str, str]:

@@ -39,6 +39,7 @@ class RunRows:
         bad: rows that were left out for their audio, by split.
         overlaps: what two splits have in common, see `data.audit.overlaps`; None: not looked at.
         root: folder or table that the rows were read from; None: not known.
+        compared: what the splits were compared by, see `audit.Comparison`; None: not at all.
     """
 
     splits: dict[str, Any]
@@ -47,6 +48,7 @@ class RunRows:
     bad: dict[str, list[BadAudio]]
     overlaps: list[dict[str, Any]] | None = None
     root: str | None = None
+    compared: list[str] | None = None
 
     @property
     def names(self) -> list[str] | None:
@@ -227,10 +229,8 @@ def labelled_rows(
     labelled, names, unlabelled = encode_targets(splits, targets)
     if unlabelled:
         logger.info("%d rows have no %s and are left out", unlabelled, " or ".join(targets))
-    overlaps = check_splits(
-        labelled, source_splits(splits, loaded), arguments, list(targets), split.speaker_independent
-    )
-    return RunRows(labelled, names, unlabelled, {}, overlaps, arguments.dataset)
+    audit = check_splits(labelled, source_splits(splits, loaded), arguments, list(targets), split.speaker_independent)
+    return RunRows(labelled, names, unlabelled, {}, audit.overlaps, arguments.dataset, audit.compared)
 
 
 def _check(

@@ -14,7 +14,7 @@ from ..data.problems import Problems
 from ..data.schema import column_texts, item_ids
 from ..errors import InputError, one_line
 from ..metrics import verification_numbers
-from ..metrics.verification import eer, min_dcf
+from ..metrics.verification import Roc, eer, min_dcf, roc
 from ..results import metric_rows
 from ..verification.backend import Backend
 from ..verification.trials import check_trials, read_trials, without_extension
@@ -42,6 +42,10 @@ class ValidationTrials:
         """EER and minDCF (at a prior of 0.01) by the cosine of embeddings (rows, E)."""
         scores = self._scores(embeddings)
         return {"eer": float(eer(self.labels, scores)), "min_dcf": float(min_dcf(self.labels, scores))}
+
+    def curve(self, embeddings: np.ndarray) -> Roc:
+        """The error rates at all thresholds, by the cosine of embeddings (rows, E)."""
+        return roc(self.labels, self._scores(embeddings))
 
     def rows(
         self, embeddings: np.ndarray, speakers: Sequence[str] | None, *, dataset: str, split: str, seed: int

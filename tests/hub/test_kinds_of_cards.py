@@ -171,6 +171,19 @@ def test_numbers_of_trials_are_told_as_such() -> None:
         validate(content)
 
 
+def test_a_list_of_trials_has_no_labels_and_no_tag_of_its_own() -> None:
+    content, _ = results_of("speaker_id")
+    content["data"] |= {"target": "same speaker", "overlaps": None}
+    content["data"]["splits"] = {
+        "trials": {**content["data"]["splits"]["test"], "labels": {"target": 3, "non-target": 9}}
+    }
+    content["model"]["tasks"] = content["model"]["tasks"][:1]
+    content["metrics"] = [content["metrics"][0] | {"name": "eer", "split": "trials", "interval_unit": "trial"}]
+    card = render_card(content)
+    assert "by label" not in card and "hf-speech verify demo one.wav other.wav" in card
+    assert ModelCard(card).data.tags == ["hf_speech", "speech", "speaker-verification"]
+
+
 def test_parts_stand_in_the_recipe_with_their_options() -> None:
     config = tiny_config(
         "ecapa-tdnn", pooling="attentive", pooling_config={"bottleneck": 8, "global_context": False},

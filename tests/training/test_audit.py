@@ -80,6 +80,7 @@ def test_who_speaks_is_learnt_from_speakers_in_all_splits(table: Table) -> None:
     path = table(lambda i, row: {"split": ("train", "train", "validation", "test")[i % 4]})
     rows = read(path, "speaker_id")
     assert rows.names is not None and len(rows.names) == 6 and rows.overlaps == []
+    assert rows.compared == ["file"]  # speakers are the classes, sessions are not known
     with pytest.raises(InputError, match="speaker_independent can't hold where speakers are the classes"):
         make_config({"backbone": "x", "target": "speaker_id", "speaker_independent": True})
 
@@ -106,7 +107,9 @@ def test_sessions_recordings_and_files_are_compared(table: Table) -> None:
     path = table(more)
     lines = read_table(path)
     write_table(path, [*lines, {**lines[20], "split": "train", "speaker_id": "", "session_id": "", "recording_id": ""}])
-    found = {(*o["between"], o["what"]): o for o in read(path, "label").overlaps or []}
+    rows = read(path, "label")
+    assert rows.compared == ["file"]  # of one row nothing else is known
+    found = {(*o["between"], o["what"]): o for o in rows.overlaps or []}
     assert set(found) == {
         ("train", "validation", "session_id"),  # day 2 is of clips 10 to 14
         ("validation", "test", "session_id"),  # day 3: 15 to 19
@@ -163,7 +166,8 @@ def test_single_rows_are_drawn_when_no_group_is_wanted(table: Table) -> None:
 
 def test_rows_that_name_no_speaker_are_told_of(table: Table, caplog: pytest.LogCaptureFixture) -> None:
     path = table(lambda i, row: {**by_speaker(i, row), "speaker_id": "" if i == 21 else row["speaker_id"]})
-    assert read(path).overlaps == []
+    rows = read(path)
+    assert rows.overlaps == [] and rows.compared == ["file"]  # not by speakers, as one is not known
     assert "train: 1 of 17 rows do not say who speaks: not compared" in caplog.text
 
 
@@ -198,16 +202,18 @@ def test_equal_audio_is_taken_over_from_the_data_set_s_audit(tmp_path: Path, cor
         {"between": ["train", "test"], "what": "content", "count": 1, "of": [8, 3],
          "examples": [["train/01", "test/01"]]},
     ]  # fmt: skip
+    assert rows.compared == ["speaker_id", "content"]  # embedded audio has no place
     assert item_ids(rows.splits["test"], str(tmp_path)) == ["test/01", "test/20", "test/21"]
 
 
 def test_only_the_splits_in_use_are_told_of(tmp_path: Path, corpus: Path) -> None:
     prepared(tmp_path, corpus)
     assert read(tmp_path, "label", validation="none", test="none").overlaps == []
-    drawn = read(tmp_path, "label", validation="0.5", test="dev").overlaps or []
-    assert [(o["between"], o["what"], o["examples"]) for o in drawn] == [
+    drawn = read(tmp_path, "label", validation="0.5", test="dev")
+    assert [(o["between"], o["what"], o["examples"]) for o in drawn.overlaps or []] == [
         (["train", "test"], "content", [["train/00", "dev/00"]])
     ]
+    assert drawn.compared == ["speaker_id"]  # which audio went to validation is not told
 
 
 @pytest.mark.parametrize(
@@ -252,6 +258,9 @@ def test_results_and_card_tell_what_was_found(table: Table, tmp_path: Path, caps
     card = (folder / "README.md").read_text(encoding="utf-8")
     said = "1 of the 2 speakers in test is in train as well: on voices that it has not heard it may do worse."
     assert f"- {said}" in card.partition("## Limits")[2]
+    assert read_results(folder)["data"]["compared"] == ["speaker_id", "file"]
+    told = "Split audit: no file is in two splits (speakers and files were compared); sessions and recordings are not"
+    assert told in card and "| train and test | speakers | 1 | 5 in train; 2 in test |" in card
     line = refusal(capsys, "train", tmp_path / "model.yaml", "--output-dir", tmp_path / "refused")
     assert "speaker05" in line and "--speaker-independent false" in line
     assert not (tmp_path / "refused").exists() or not list((tmp_path / "refused").iterdir())
@@ -260,7 +269,7 @@ def test_results_and_card_tell_what_was_found(table: Table, tmp_path: Path, caps
 def test_a_stream_is_said_not_to_be_looked_at(corpus: Path, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"streaming": True, "labels": ["low", "high"], "max_steps": 1, "num_train_epochs": None}
     folder = train_tiny(tmp_path / "model", corpus, **fields)
-    assert read_results(folder)["data"]["overlaps"] is None
+    assert read_results(folder)["data"]["overlaps"] is None and "compared" not in read_results(folder)["data"]
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "Whether the splits have speakers or recordings in common was not looked at" in card
 

@@ -71,6 +71,7 @@ def test_numbers_of_trials_are_those_of_the_kept_model(tmp_path: Path, capsys: p
         f"Fingerprint of the trials in {found['eer']['dataset']}, validation: `{found['eer']['fingerprint']}`" in card
     )
     assert ", for ``" not in card
+    assert (folder / "det.png").exists() and "](det.png)" in card and not (first / "det.png").exists()
 
 
 def test_a_label_that_the_speakers_belie_is_refused_before_training(

@@ -1,0 +1,135 @@
+"""The card's section of results: numbers with intervals, what they mean, and how they differ between groups."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..results import group_of
+from .markdown import bullets, markdown_table
+from .words import (
+    Facts,
+    interval_of,
+    is_held_out,
+    is_of_trials,
+    meaning_of,
+    metric_title,
+    value_of,
+    whole,
+)
+
+_INTERVALS = {
+    "speaker": (
+        "The intervals come from a bootstrap over speakers and over the utterances of each: they cover what other "
+        "speakers of the same kind would change."
+    ),
+    "utterance": (
+        "The intervals come from a bootstrap over utterances alone. **They do not cover the variation between "
+        "speakers**: on other speakers the numbers can lie outside."
+    ),
+    "trial": (
+        "The intervals come from a bootstrap over trials alone. **They do not cover the variation between speakers**, "
+        "who are in many trials each: on other speakers the numbers can lie outside."
+    ),
+}
+
+
+def measured(results: Facts) -> str:
+    """The section, with a table of its own for groups."""
+    metrics = whole(results["metrics"])
+    if not metrics:
+        return "## Results\n\n**Not measured.** There are no numbers for this model."
+    rows = [(*_number(metric), metric["dataset"], metric["split"], metric["n"]) for metric in metrics]
+    header = ("Metric", "Value", "95 % interval", "Data", "Split", _counted(metrics))
+    parts = ["## Results", markdown_table(header, rows)]
+    if not any(is_held_out(metric["split"]) for metric in metrics):
+        parts.append(
+            "**There is no test split**: what it does on speech that had no part in any choice is not measured."
+        )
+    parts.append(bullets(list(_meanings(metrics))))
+    for unit in dict.fromkeys(metric["interval_unit"] for metric in metrics):
+        of_labels = results["data"]["target"] == "speaker_id" and unit == "utterance"
+        held = " The speakers are the labels here, and the numbers hold for these speakers only." if of_labels else ""
+        parts.append(_INTERVALS[unit] + held)
+    parts += [*_fingerprints(metrics), *_by_group(results)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _number(metric: Facts) -> tuple[str, str, str]:
+    return metric_title(metric["name"]), value_of(metric), interval_of(metric)
+
+
+def _counted(metrics: Sequence[Facts]) -> str:
+    of_trials = {is_of_trials(metric["name"]) for metric in metrics}
+    return "Utterances or trials" if len(of_trials) > 1 else "Trials" if True in of_trials else "Utterances"
+
+
+def _meanings(metrics: Sequence[Facts]) -> Iterator[str]:
+    """A line a metric, once for all tasks and priors."""
+    seen = set()
+    for metric in metrics:
+        meaning = meaning_of(metric["name"])
+        if meaning and meaning not in seen:
+            seen.add(meaning)
+            title = metric_title(metric["name"].rpartition("/")[2])
+            yield f"{title.partition(', prior')[0]}: {meaning}"
+
+
+def _fingerprints(metrics: Sequence[Facts]) -> list[str]:
+    """A line for each set of items that was measured; where tasks were measured on different ones, with their names."""
+    marks: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for metric in metrics:
+        if metric["fingerprint"]:
+            items = "trials" if is_of_trials(metric["name"]) else "utterances"
+            tasks = marks.setdefault((metric["dataset"], metric["split"], items), {}).setdefault(
+                metric["fingerprint"], []
+            )
+            tasks.append(metric["name"].rpartition("/")[0])
+    lines = []
+    for (dataset, split, items), found in marks.items():
+        for mark, tasks in found.items():
+            of_tasks = f", for {' and '.join(f'`{task}`' for task in dict.fromkeys(tasks))}" if len(found) > 1 else ""
+            lines.append(
+                f"Fingerprint of the {items} in {dataset}, {split}{of_tasks}: `{mark}` (the same items give the "
+                "same one)."
+            )
+    return lines
+
+
+def group_numbers(results: Facts) -> list[Facts]:
+    """The numbers of groups that a card shows: for each group, the first one of each task."""
+    first: dict[tuple[str, str, str], Facts] = {}
+    for metric in results["metrics"]:
+        if group_of(metric)[1]:
+            first.setdefault((metric["dataset"], metric["split"], metric["name"].rpartition("/")[0]), metric)
+    return list(first.values())
+
+
+def _by_group(results: Facts) -> Iterator[str]:
+    numbers = group_numbers(results)
+    if numbers:
+        several = len({group_of(metric)[0] for metric in numbers}) > 1
+        rows = [
+            (
+                metric["split"] if several else group_of(metric)[1],
+                *_number(metric),
+                metric["interval_unit"],
+                metric["n"],
+            )
+            for metric in numbers
+        ]
+        header = ("Group", "Metric", "Value", "95 % interval", "Resampled by", _counted(numbers))
+        yield f"### By group\n\n{markdown_table(header, rows)}"
+    small = list(_too_small(results))
+    if small:
+        yield f"Groups without numbers, as there are too few utterances to compare: {'; '.join(small)}."
+
+
+def _too_small(results: Facts) -> Iterator[str]:
+    """Groups that are known in a split whose groups were measured, or could have been, and have no numbers."""
+    shown = {metric["split"] for metric in results["metrics"]}
+    splits = [name for name in results["data"]["splits"] if name in shown and name != "train"]
+    if splits:
+        name = "test" if "test" in splits else splits[-1]
+        groups: Mapping[str, Mapping[str, int]] = results["data"]["splits"][name].get("groups") or {}
+        for column, counts in groups.items():
+            missing = {group: n for group, n in counts.items() if f"{name}, {column} {group}" not in shown}
+            if len(counts) > 1 and missing:
+                yield ", ".join(f"{column} `{group}` ({n:,})" for group, n in missing.items())
