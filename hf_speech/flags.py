@@ -13,7 +13,15 @@ _OWN = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
     "train": {"--fields", "--plot-schedule"},
     "augment": {"--output-dir", "--recipe", "--count", "--seed"},
-    "evaluate": {"--split", "--output-dir", "--overwrite"},
+    "evaluate": {
+        "--split",
+        "--output-dir",
+        "--overwrite",
+        "--revision",
+        "--label-map",
+        "--trust-remote-code",
+        "--push-results",
+    },
     "prepare": {
         "--data-dir",
         "--output-dir",
@@ -23,6 +31,9 @@ _OWN = {
         "--overwrite",
         "--dry-run",
         "--fields",
+        "--push-to-hub",
+        "--public",
+        "--i-may-redistribute",
     },
 }
 _EXPERIMENTS = ("crossval", "sweep")

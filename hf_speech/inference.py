@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Audio, Dataset
-from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import (
     AutoConfig,
@@ -17,27 +16,30 @@ from transformers import (
     AutoModelForAudioClassification,
     AutoModelForAudioXVector,
     PreTrainedModel,
-    Wav2Vec2FeatureExtractor,
 )
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
-from .data.checks import MIN_SAMPLES, check_rows
+from .data.checks import check_rows
 from .data.collator import Chunk, SpeechCollator, chunk_rows
 from .data.frozen import FROZEN, frames_batch, places_of
 from .data.readers import audio_files
+from .data.schema import file_name
 from .data.speeds import speeds_in_names
-from .errors import InputError, one_line
+from .errors import InputError
+from .foreign import ask, brings_code, check_labels, longest_heard, named_if_unloadable, shortest_heard, tasks_of_config
+from .label_map import LabelMap
+from .models.configuration import BACKBONES
 from .models.embedding import evaluating
 from .models.frames import length_batches
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
-from .models.tasks import DEFAULT_LOSSES, Task
+from .models.tasks import Task
 
 logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
 BATCH_SECONDS = 60.0  # padded seconds in a batch
-BatchMaker = Callable[[Sequence[int]], dict[str, torch.Tensor]]  # numbers of pieces -> what a model takes
+Listener = Callable[[Sequence[int]], Mapping[str, Any]]  # numbers of pieces -> what a model says of them
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,38 @@ def own_model(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def tasks_of(model: PreTrainedModel) -> tuple[Task, ...]:
-    """What a model predicts; of somebody else's classifier, its one task.
+    """What a model predicts; of somebody else's classifier, its one task, or each number that it gives.
 
-    Where speeds were trained as speakers of their own, the labels are the speakers.
+    Where speeds were trained as speakers of their own, the labels are the speakers. Labels of a model that was
+    `relabel`led are called as its map says.
     """
+    tasks, label_map = _own_tasks(model), label_map_of(model)
+    if label_map is None:
+        return tasks
+    (task,) = tasks
+    return (replace(task, labels=label_map.labels, class_weights=None, class_counts=None),)
+
+
+def _own_tasks(model: PreTrainedModel) -> tuple[Task, ...]:
     model = own_model(model)
     if isinstance(model, HfSpeechForSequenceClassification):
         return tuple(_of_speakers(task) for task in model.tasks)
-    config = model.config
-    kind = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
-    labels = tuple(config.id2label[i] for i in range(config.num_labels))
-    return (Task("label", labels, loss=DEFAULT_LOSSES[kind]),)
+    return tasks_of_config(model.config)
+
+
+def relabel(model: PreTrainedModel, label_map: LabelMap | None) -> None:
+    """Has a model of one task speak of its labels by other names, from here on and in this process alone.
+
+    Args:
+        model: an audio classifier.
+        label_map: its labels by those names; None: by its own.
+    """
+    own_model(model).label_map = label_map
+
+
+def label_map_of(model: PreTrainedModel) -> LabelMap | None:
+    """The names that a model was told to use, if any."""
+    return getattr(own_model(model), "label_map", None)
 
 
 def speeds_of(task: Task) -> int:
@@ -92,34 +115,44 @@ def _of_speakers(task: Task) -> Task:
     return replace(task, labels=task.labels[:count], class_weights=None, class_counts=None)
 
 
-def load_model(name: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
-    """An audio classifier of waveforms, ours or any other, and its feature extractor, from a folder or the Hub.
+def load_model(
+    name: str | Path, revision: str | None = None, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    """An audio classifier, ours or any that transformers loads, and its feature extractor, from a folder or the Hub.
+
+    Args:
+        name: the folder, or the name on the Hub.
+        revision: branch, tag or commit on the Hub.
+        trust_remote_code: whether code that lies beside the weights may be run. Models of ours never need it.
 
     Raises:
-        InputError: there is no such model, or it is no audio classifier, or none of waveforms.
+        InputError: there is no such model, or it is no finished audio classifier; or it brings code of its own that may
+            not be run, or that fails.
     """
     where = str(name)
-    try:
-        config = AutoConfig.from_pretrained(where, revision=revision)
+    with named_if_unloadable(where):
+        code = brings_code(where, revision)
+    if code and not trust_remote_code:
+        raise InputError(f"{where}: brings code of its own; read it, then give --trust-remote-code to run it")
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}  # none would ask at the terminal
+    with named_if_unloadable(where, code):
+        config = AutoConfig.from_pretrained(where, **source)
         # A stock x-vector has a class of its own; ours are loaded as classifiers, whatever their head.
         stock = config.model_type != "hf_speech" and str((config.architectures or [""])[0]).endswith("ForXVector")
         kind = AutoModelForAudioXVector if stock else AutoModelForAudioClassification
-        model, report = kind.from_pretrained(where, revision=revision, output_loading_info=True)
-        extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{where}: can't be loaded as an audio classifier ({one_line(error)}); give a finished model's folder, or "
-            "a name on the Hub"
-        ) from error
+        model, report = kind.from_pretrained(where, output_loading_info=True, **source)
+        extractor = AutoFeatureExtractor.from_pretrained(where, **source)
+        tasks_of(model)
     # transformers fills what is missing with random numbers; only the mask of training may be.
     absent = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
     if absent:
+        mend = f"train one on it with `hf-speech train --backbone {where}`"
         raise InputError(
-            f"{where}: is no finished classifier: it lacks {len(absent)} weights, such as {absent[0]}; train one on it "
-            f"with `hf-speech train --backbone {where}`"
+            f"{where}: is no finished classifier: it lacks {len(absent)} weights, such as {absent[0]}; "
+            + (mend if config.model_type in BACKBONES else "give one that is finished")
         )
-    if not isinstance(extractor, Wav2Vec2FeatureExtractor):
-        raise InputError(f"{where}: takes no waveforms, but what {type(extractor).__name__} makes; give another model")
+    if not isinstance(getattr(extractor, "sampling_rate", None), int):
+        raise InputError(f"{where}: {type(extractor).__name__} is not made for audio; give another model")
     return model.eval(), extractor
 
 
@@ -144,49 +177,63 @@ def infer(
         feature_extractor: the model's.
         rows: N rows with `audio` and `length`, as `check_rows` gives them; those with the column `FROZEN` are for a
             model whose encoder was run once, and their audio is not read.
-        max_seconds: the longest piece, seconds.
-        batch_seconds: padded seconds in a batch. A stock model, whose numbers may depend on padding, gets one
-            utterance at a time.
+        max_seconds: the longest piece, seconds; where a feature extractor drops the end of such a one, what it keeps.
+        batch_seconds: padded seconds in a batch. A model that is not ours, whose numbers may depend on padding, gets
+            one utterance at a time, as its feature extractor makes it.
         channel: of multi-channel files; the column `channel` of a row stands above it.
         description: words beside the progress bar (shown on a terminal only); None: no bar.
     """
-    pieces = chunk_rows(rows, max_seconds)
+    pieces = chunk_rows(rows, max_seconds if _is_ours(model) else longest_heard(feature_extractor, max_seconds))
     owners = np.array([piece.row for piece in pieces])
     lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
-    exact = isinstance(own_model(model), HfSpeechPreTrainedModel)
-    batches = length_batches(lengths.tolist(), batch_seconds * SAMPLE_RATE if exact else 0.0)
-    make = _batch_maker(model, feature_extractor, rows, pieces, channel)
+    batches = length_batches(lengths.tolist(), batch_seconds * SAMPLE_RATE if _is_ours(model) else 0.0)
+    listen = _listener(model, feature_extractor, rows, pieces, channel)
     collected: dict[str, np.ndarray] = {}
     with evaluating(model):
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
-            tensors = make(batch)
-            outputs = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
-            for name, tensor in _named(outputs).items():
+            for name, tensor in _named(listen(batch)).items():
                 values = tensor.float().cpu().numpy()
                 collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
     averaged = {name: average_of_pieces(values, owners, lengths, len(rows)) for name, values in collected.items()}
-    logits = {}
-    for task in tasks_of(model):
+    logits, label_map = {}, label_map_of(model)
+    for task in _own_tasks(model):
         values = averaged.get(f"logits/{task.name}", averaged["logits"])
-        logits[task.name] = over_speeds(values, len(task.labels))
+        values = over_speeds(values, len(task.labels)) if _is_ours(model) else values
+        logits[task.name] = values if label_map is None else label_map.merged(values)
     scores = tuple(averaged[f"scores/{i}"] for i in range(len(logits))) if "scores/0" in averaged else None
     return Inference(logits, scores, averaged.get("embeddings"))
 
 
-def _batch_maker(
+def _listener(
     model: PreTrainedModel,
     feature_extractor: FeatureExtractionMixin,
     rows: Dataset,
     pieces: Sequence[Chunk],
     channel: int | str,
-) -> BatchMaker:
-    """What makes batches of the rows: of their audio, or of what a frozen encoder has said of it."""
+) -> Listener:
+    """What asks a model about pieces of rows: their audio, or what a frozen encoder has said of it."""
+
+    def run(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, Any]:
+        return model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
+
     if FROZEN in rows.column_names:
         places = places_of(rows, pieces)
-        return lambda batch: frames_batch([places[i] for i in batch])
-    collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model))
+        return lambda batch: run(frames_batch([places[i] for i in batch]))
+    collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model, feature_extractor))
     inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
-    return lambda batch: collate([pieces[i].of(inputs[pieces[i].row]) for i in batch])
+
+    def cut(batch: Sequence[int]) -> list[dict[str, Any]]:
+        return [pieces[i].of(inputs[pieces[i].row]) for i in batch]
+
+    def ask_about(batch: Sequence[int]) -> Mapping[str, Any]:
+        (piece,) = cut(batch)
+        return ask(model, feature_extractor, collate.waveform(piece), file_name(piece["audio"]))
+
+    return (lambda batch: run(collate(cut(batch)))) if _is_ours(model) else ask_about
+
+
+def _is_ours(model: PreTrainedModel) -> bool:
+    return isinstance(own_model(model), HfSpeechPreTrainedModel)
 
 
 def _named(outputs: Any) -> dict[str, torch.Tensor]:
@@ -255,9 +302,10 @@ def hear(
 
     See `predict` for the arguments.
     """
+    check_labels(model)
     rows = rows_of_files(files)
-    shortest_seconds = shortest(model) / SAMPLE_RATE
-    rows, _ = check_rows(rows, how="full", on_bad=on_bad, min_duration=shortest_seconds, channel=channel)
+    least = shortest_seconds(model, feature_extractor)
+    rows, _ = check_rows(rows, how="full", on_bad=on_bad, min_duration=least, channel=channel)
     return rows, infer(model, feature_extractor, rows, channel=channel, description="predicting")
 
 
@@ -336,7 +384,12 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def shortest(model: PreTrainedModel) -> int:
-    """The shortest waveform that a model takes, in samples (wav2vec2's, where a stock model can't say)."""
-    model = own_model(model)
-    return model.encoder.min_samples if isinstance(model, HfSpeechForSequenceClassification) else MIN_SAMPLES
+def shortest(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> int:
+    """The shortest waveform that a model takes, in samples at the rate of its feature extractor."""
+    whole = own_model(model)
+    return whole.encoder.min_samples if _is_ours(model) else shortest_heard(whole, feature_extractor)
+
+
+def shortest_seconds(model: PreTrainedModel, feature_extractor: FeatureExtractionMixin) -> float:
+    """The same in seconds."""
+    return shortest(model, feature_extractor) / int(feature_extractor.sampling_rate)

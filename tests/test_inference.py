@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    ASTForAudioClassification,
     AutoModel,
     BertConfig,
     Wav2Vec2FeatureExtractor,
@@ -59,7 +55,9 @@ def test_json_is_one_array_of_files_and_scores(
         assert list(row["scores"]) == ["sad", "glad", "näher"]
         assert sum(row["scores"].values()) == pytest.approx(1)
         assert row["score"] == row["scores"][row["label"]] == max(row["scores"].values())
-    assert rows[0] == rows[5] and len({row["score"] for row in rows}) == 6  # each file its own
+    assert rows[0]["scores"] == pytest.approx(rows[5]["scores"], abs=1e-6)  # the same file, elsewhere in its batch
+    scores = [row["score"] for row in rows[1:7]]
+    assert min(abs(one - other) for i, one in enumerate(scores) for other in scores[:i]) > 1e-5  # each its own
 
 
 def test_without_json_it_is_a_line_a_file(
@@ -103,15 +101,6 @@ def test_an_encoder_without_a_head_is_no_classifier(tmp_path: Path) -> None:
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     # transformers itself would put random numbers in the place of the head.
     with pytest.raises(InputError, match=r"no finished classifier: it lacks 4 weights, such as classifier.bias"):
-        load_model(tmp_path)
-
-
-def test_a_classifier_of_spectrograms_is_refused(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    torch.manual_seed(0)
-    ASTForAudioClassification(ASTConfig(**sizes, max_length=64, num_mel_bins=32)).save_pretrained(tmp_path)
-    ASTFeatureExtractor(max_length=64, num_mel_bins=32).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="takes no waveforms, but what ASTFeatureExtractor makes"):
         load_model(tmp_path)
 
 

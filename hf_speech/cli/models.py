@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 
 from ..errors import EXIT_OK, InputError
@@ -14,10 +15,26 @@ def add_evaluate(commands: Commands) -> None:
     """Puts `evaluate` into the parser."""
     evaluate = add_command(commands, "evaluate", _evaluate, "measure a model on labelled data",
                         "hf-speech evaluate my-model my-recordings/test\n"
-                        "hf-speech evaluate user/model user/data --split test --target emotion")  # fmt: skip
+                        "hf-speech evaluate user/model user/data --split test --target emotion\n"
+                        "hf-speech evaluate user/model user/data --target emotion "
+                        "--label-map '{ang: anger, hap: happiness, exc: happiness, oth: none}'\n"
+                        "hf-speech evaluate user/model user/data --push-results")  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
     evaluate.add_argument("dataset", metavar="DATASET", help="a folder, a csv, or a name on the Hub")
     evaluate.add_argument("--split", help="split to measure on (test if there is one, else all there is)")
+    evaluate.add_argument(
+        "--label-map",
+        metavar="MAP",
+        help="{model's label: the data's name for it}; several with one name are one, by the sum of their "
+        "probabilities; none leaves a label out; those that are not named keep their names, or take the data's where "
+        "only upper and lower case differ",
+    )
+    _add_source(evaluate)
+    evaluate.add_argument(
+        "--push-results",
+        action="store_true",
+        help="offer the numbers to the model's card on the Hub, as a pull request",
+    )
     evaluate.add_argument("--output-dir", help="folder for results.json and plots (evaluation-MODEL)")
     evaluate.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
 
@@ -29,11 +46,22 @@ def add_predict(commands: Commands) -> None:
                        "hf-speech predict my-model recordings/ --json > predictions.json")  # fmt: skip
     predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
     predict.add_argument("files", metavar="FILE", nargs="+", help="audio files, or folders of them")
+    _add_source(predict)
     predict.add_argument(
         "--json", action="store_true", help="an array of {file, label, score, scores}, {file, value}, or with tasks"
     )
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
     predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    """Flags that say which of a name's models is meant, and whether to run what it brings."""
+    command.add_argument("--revision", metavar="REV", help="branch, tag or commit of the model on the Hub")
+    command.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that a model brings beside its weights: read it first",
+    )
 
 
 def add_card(commands: Commands) -> None:
@@ -44,15 +72,38 @@ def add_card(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
     from ..fields import parse_flags
+    from ..label_map import read_label_map
     from ..training.measure import measure
     from ..training.run import summary
 
-    folder = Path(options.output_dir or f"evaluation-{Path(options.model).name}")
+    folder, api = Path(options.output_dir or f"evaluation-{Path(options.model).name}"), None
+    if options.push_results:
+        from ..hub.offers import check_offer, offer_results
+
+        api = check_offer(options.model, options.dataset)
     results = measure(
-        options.model, options.dataset, folder, parse_flags(fields), split=options.split, overwrite=options.overwrite
+        options.model,
+        options.dataset,
+        folder,
+        parse_flags(fields),
+        split=options.split,
+        revision=options.revision,
+        label_map=None if options.label_map is None else read_label_map(options.label_map),
+        trust_remote_code=options.trust_remote_code,
+        overwrite=options.overwrite,
     )
     print(summary(results, folder))
+    if api is not None:
+        words = ["hf-speech", "evaluate", options.model, options.dataset, *_given(options, fields)]
+        print(offer_results(api, options.model, options.dataset, results, shlex.join(words)))
     return EXIT_OK
+
+
+def _given(options: argparse.Namespace, fields: list[str]) -> list[str]:
+    """What was given on the command line that decides what is measured, as one would give it again."""
+    said = {"--split": options.split, "--label-map": options.label_map, "--revision": options.revision}
+    flags = [word for flag, value in said.items() if value is not None for word in (flag, value)]
+    return [*flags, *(["--trust-remote-code"] if options.trust_remote_code else []), *fields]
 
 
 def _predict(options: argparse.Namespace, fields: list[str]) -> int:
@@ -63,9 +114,9 @@ def _predict(options: argparse.Namespace, fields: list[str]) -> int:
     from ..verification.kept import kept_of
 
     channel = int(options.channel) if options.channel.isdigit() else options.channel
-    model, extractor = load_model(options.model)
+    model, extractor = load_model(options.model, options.revision, trust_remote_code=options.trust_remote_code)
     try:
-        kept = kept_of(options.model)
+        kept = kept_of(options.model, options.revision)
     except InputError as error:  # labels need no calibration
         logger.warning("%s", error)
         kept = None

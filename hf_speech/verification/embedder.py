@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Wav2Vec2FeatureExtractor
 
 from ..data.checks import MIN_SAMPLES
 from ..errors import InputError, lookup
@@ -103,6 +104,11 @@ class Embedder:
 
     def _size_of_stock(self) -> int:
         """Found by a second of silence, before any work is done in vain."""
+        if not isinstance(self.extractor, Wav2Vec2FeatureExtractor):
+            raise InputError(
+                f"{type(self.model).__name__} takes no waveforms, but what {type(self.extractor).__name__} makes, and "
+                "no embeddings are taken of it here; give a model of waveforms"
+            )
         silence = torch.zeros(1, int(self.extractor.sampling_rate), device=self.model.device, dtype=self.model.dtype)
         with evaluating(self.model), torch.no_grad():
             embeddings = getattr(self.model(silence), "embeddings", None)
