@@ -18,6 +18,7 @@ from ..errors import (
 from ..flags import take_fields
 from ..pipes import until_closed
 from .corpora import add_prepare
+from .hub import add_push
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
 from .training import add_augment, add_experiments, add_quickstart, add_train
@@ -46,7 +47,8 @@ def _main(argv: Sequence[str] | None) -> int:
     words, fields = take_fields(list(sys.argv[1:] if argv is None else argv))
     options = parse(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "httpx2"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if os.environ.get("RANK", "0") != "0":  # of several processes one speaks, except of what any one does for all
         logging.getLogger().setLevel(logging.WARNING)
         logging.getLogger("hf_speech.training.frozen").setLevel(logging.INFO)
@@ -107,6 +109,7 @@ def parser() -> Parser:
         add_compare,
         add_augment,
         add_card,
+        add_push,
         _add_doctor,
     ):
         add(commands)

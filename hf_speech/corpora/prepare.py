@@ -26,6 +26,7 @@ from ..data.audit import audit as audit_of
 from ..data.problems import Problems
 from ..errors import InputError
 from ..files import replacing
+from ..public import without_places
 from .builder import CorpusBuilder, measured, without_twins
 from .card import render_data_card
 from .examples import PRIVATE
@@ -156,7 +157,7 @@ def _write(work: Path, plan: Plan, builder: CorpusBuilder, name: str, card: str 
         "config_name": builder.config.name,
         "hf_speech": _version(),
         "fingerprint": digest_of(cells, *(found.tobytes() for found in content.values())),
-        "options": {item.name: _public_value(getattr(builder.config, item.name)) for item in _options(builder)},
+        "options": {item.name: without_places(getattr(builder.config, item.name)) for item in _options(builder)},
         "given": _given(builder),
         **plan.facts,
         **audit_of(public, content if builder.config.embed_audio else None),
@@ -199,11 +200,6 @@ def _public(rows: pa.Table) -> pa.Table:
     return rows.drop_columns([name for name in rows.column_names if name in PRIVATE])
 
 
-def _public_value(value: Any) -> Any:
-    """An option as the Hub may see it: a local file by its last name."""
-    return Path(value).name if isinstance(value, str) and os.sep in value and Path(value).exists() else value
-
-
 def _given(builder: CorpusBuilder) -> dict[str, Any]:
     """The options that are not at their default."""
     given = {}
@@ -211,7 +207,7 @@ def _given(builder: CorpusBuilder) -> dict[str, Any]:
         value = getattr(builder.config, item.name)
         default = item.default_factory() if callable(item.default_factory) else item.default
         if value != default:
-            given[item.name] = _public_value(value)
+            given[item.name] = without_places(value)
     return given
 
 

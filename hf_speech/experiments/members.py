@@ -94,6 +94,8 @@ def member_config(config: RunConfig, changes: Mapping[str, Any], where: str) -> 
     Raises:
         InputError: a field that does not exist, or fields that don't fit together; `where` says of which member.
     """
+    if config.training.get("push_to_hub"):
+        raise InputError("push_to_hub: of many runs none is pushed; push the one you choose with `hf-speech push`")
     left_out = {"output_dir", "overwrite", "resume_from_checkpoint"}
     values = {name: value for name, value in config.to_dict().items() if name not in left_out}
     return make_config(laid_over(values, changes), where)

@@ -146,6 +146,7 @@ class RunArguments:
     data_name: str | None = _meaning("name of the data on the card; none: that of `dataset`", None)
     language: list[str] = _meaning("language codes of the speech, for the card", [])
     license: str | None = _meaning("licence of the model, for the card", None)
+    data_license: str | None = _meaning("licence of the data, for the card", None)
     unit: str | None = _meaning("unit of a regression target, such as years", None)
     synthetic: bool = _meaning("whether the speech was made by a machine, for the card", False)
 
@@ -180,6 +181,7 @@ class RunConfig:
 
 
 _OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint", "frozen_cache"}
+_OF_ONE_RUN |= {"push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision"}
 GROUPS: dict[str, Any] = {
     "model": ModelArguments,
     "head": HeadArguments,

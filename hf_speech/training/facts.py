@@ -8,7 +8,10 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..data.targets import labels_of
+from ..public import without_places
 from .config import RunConfig
+from .groups import group_counts
+from .publishing import FIELDS as OF_PUBLISHING
 from .rows import RunRows
 
 
@@ -22,14 +25,10 @@ def data_name(config: RunConfig) -> str:
     return path.absolute().parent.name if path.is_file() else path.absolute().name
 
 
-_PLACES = ("dataset", "output_dir", "backbone", "frozen_cache")
-
-
 def public_arguments(config: RunConfig) -> dict[str, Any]:
     """The fields of a run as results.json and the card show them: local paths by their last name only."""
-    given = config.to_dict()
-    local = {name: Path(str(given[name])) for name in _PLACES if name in given}
-    return {**given, **{name: path.name for name, path in local.items() if path.exists()}}
+    given = {name: value for name, value in config.to_dict().items() if name not in OF_PUBLISHING}
+    return dict(without_places(given))
 
 
 def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
         "unit": config.run.unit or "",
         "synthetic": config.run.synthetic,
         "language": config.run.language,
-        "license": None,
+        "license": config.run.data_license,
         "splits": {name: _split_facts(split, rows) for name, split in rows.splits.items()},
         "split_rule": {part: rule or "the data set's own" for part, rule in rules.items() if part in rows.splits},
         "left_out": [
@@ -51,6 +50,7 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
         ],
         "unlabelled": rows.unlabelled,
         "overlaps": rows.overlaps,
+        **({} if rows.compared is None else {"compared": rows.compared}),
     }
 
 
@@ -108,17 +108,19 @@ def selection(trainer: Any) -> dict[str, Any] | None:
 
 
 def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any]:
-    """What results.json says of a split: utterances, speakers, seconds, rows a label (of the first target)."""
+    """What results.json says of a split: utterances, speakers, seconds, rows of each label and of each group."""
     if isinstance(rows, IterableDataset):
         return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
     labels = labels_of(rows, list(run.targets))
     counts = {task: _counts(labels[task], names) for task, names in run.targets.items()}
+    groups = {column: found for column, found in group_counts(rows).items() if column not in run.targets}
     return {
         "utterances": len(rows),
         "speakers": len(set(rows["speaker_id"])) if "speaker_id" in rows.column_names else None,
         "seconds": round(float(sum(rows["duration"])), 1),
         "labels": next(iter(counts.values())),
         **({"task_labels": counts} if len(counts) > 1 else {}),
+        **({"groups": groups} if groups else {}),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InputError, one_line, unknown_name
 from .config import RunConfig
+from .publishing import FIELDS as OF_PUBLISHING
 
 # Where ours differ from transformers' own defaults.
 TRAINING_DEFAULTS: dict[str, Any] = {
@@ -84,7 +85,7 @@ def training_arguments(
         "eval_strategy": "no",
         "ddp_find_unused_parameters": uneven,
     }
-    given = config.training
+    given = {name: value for name, value in config.training.items() if name not in OF_PUBLISHING}
     best = str(given.get("metric_for_best_model", metric)).removeprefix("eval_")
     if best not in numbers:
         raise unknown_name(best, numbers, "metric_for_best_model")

@@ -17,13 +17,14 @@ from ..hub.words import is_of_trials
 from ..model_facts import model_facts
 from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..ranks import told_of_lost_ranks
-from ..results import FILE_NAME, Results, run_facts
+from ..results import FILE_NAME, Results, group_of, run_facts
 from ..verification.kept import BACKEND_FILE
 from .adapters import FOLDER, save_adapted
-from .checkpoints import check_same_data, check_same_parts, checkpoints, told_of_full_disk
+from .checkpoints import check_same_data, check_same_parts, checkpoints, step_of, told_of_full_disk
 from .config import RunConfig
+from .costs import energy_of, with_costs
 from .evaluation import Evaluation, evaluate_split, write_evaluation
-from .facts import data_facts, public_arguments, recipe_facts, selection
+from .facts import data_facts, data_name, public_arguments, recipe_facts, selection
 from .folder import (
     FINISHING,
     StartAnew,
@@ -35,6 +36,8 @@ from .folder import (
 )
 from .frozen import run_once
 from .frozen_model import put_back
+from .pictures import draw_run
+from .publishing import check_publishing, publish
 from .recipes import CONFIG_NAME
 from .rows import RunRows
 from .setup import make_trainer, read_and_build
@@ -58,8 +61,14 @@ def train(config: RunConfig) -> Results:
             checkpoints.
     """
     folder = claim_folder(config)
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        check_publishing(config)
     with alone(folder):
-        return _train(config, folder)
+        results = _train(config, folder)
+    if first:
+        publish(config, folder)
+    return results
 
 
 def _train(config: RunConfig, folder: Path) -> Results:
@@ -90,6 +99,7 @@ def _train(config: RunConfig, folder: Path) -> Results:
     ):
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     times = {"started": started, "train_seconds": time.monotonic() - begun}
+    times["from_step"] = step_of(resumed) if resumed else 0
     if not trainer.is_world_process_zero():
         return Results({}, {}, [], None, {})
     _refuse_divergence(model)
@@ -122,10 +132,11 @@ def _refuse_divergence(model: Any) -> None:
 
 
 def summary(results: Results, folder: Path) -> str:
-    """A few lines for the terminal: what came out, and where it lies."""
+    """A few lines for the terminal: what came out, and where it lies; groups of speakers are left to the files."""
     lines = [f"{folder}: {results.model['name']}, {results.model['parameters']:,} parameters"]
-    width = max([10, *(len(number["name"]) + 1 for number in results.metrics)])
-    for number in results.metrics:
+    numbers = [number for number in results.metrics if not group_of(number)[1]]
+    width = max([10, *(len(number["name"]) + 1 for number in numbers)])
+    for number in numbers:
         value, low, high = (number[key] for key in ("value", "low", "high"))
         shown = "not defined" if value is None else f"{value:.3f}  95 % interval {low:.3f} to {high:.3f}"
         counted = "trials" if is_of_trials(number["name"]) else "utterances"
@@ -151,13 +162,17 @@ def _finish(
         split: evaluate_split(config, rows, split, model, extractor, seed, trainer.trials) for split in measured
     }
     put_back(model)
-    results = _results(folder, config, rows, model, trainer, evaluations, times)
     model.save_pretrained(fresh)
     extractor.save_pretrained(fresh)
+    results = _results(folder, config, rows, model, trainer, evaluations, times)
+    paces = {split: one.pace for split, one in evaluations.items()}
+    energy = energy_of(trainer, int(times["from_step"]))
+    results = with_costs(results, fresh, model, extractor, paces, energy)
     text = yaml.safe_dump(config.recipe(), sort_keys=False, allow_unicode=True)
     (fresh / CONFIG_NAME).write_text(text, encoding="utf-8")
     if evaluations:
         write_evaluation(list(evaluations.values())[-1], fresh, config.run.unit)
+    draw_run(evaluations, data_name(config), results.model, fresh)
     history = trainer.state.log_history
     if any("loss" in entry or "eval_loss" in entry for entry in history):
         plot_curves(history, fresh / FILE_NAMES["curves"])

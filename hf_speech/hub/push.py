@@ -1,0 +1,324 @@
+"""`hf-speech push`: a model, a data set or a Space to the Hub in one commit, and the proof that it arrived whole.
+
+The order is that nothing is sent before everything that can be known beforehand is known, and that the branch moves
+once, at the end: large files go into the Hub's store first, where those that are there already are not sent again, then
+one commit names them all. A push that is cut short has changed nothing that anybody sees, and the same command goes on.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..errors import InputError, list_some, one_line
+from ..results import Results
+from . import proof
+from .benchmarks import benchmark_files
+from .connection import check_may_write, full_name, in_our_words, log_in, patiently
+from .edits import Merged, merged
+from .parcel import AUDIT, CARD, Parcel, kind_of, metadata_of, pack
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+logger = logging.getLogger(__name__)
+
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How to push.
+
+    Attributes:
+        private: whether only its owner may see it; None: as it is, and of a new one public, but private if it is a
+            data set.
+        revision: the branch, made if need be; None: main.
+        create_pr: whether to offer it as a pull request.
+        overwrite_card: whether what was edited in the card on the Hub may be lost.
+        message: of the commit; None: one that says what it is.
+    """
+
+    private: bool | None = None
+    revision: str | None = None
+    create_pr: bool = False
+    overwrite_card: bool = False
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a push.
+
+    Attributes:
+        url: of the repository, or of the pull request.
+        commit: its hexadecimal digits.
+        lines: what to tell.
+    """
+
+    url: str
+    commit: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """A repository as it was found: private or not, the branch's last commit, and its files by path (none: new)."""
+
+    private: bool
+    commit: str | None
+    files: Mapping[str, Any]
+
+
+def push(folder: str | Path, repo: str, options: PushOptions | None = None, *, kind: str | None = None) -> Pushed:
+    """Pushes what lies in a folder, and loads it back.
+
+    Args:
+        folder: of a finished model, a prepared data set or a Space.
+        repo: OWNER/NAME, or NAME under one's own.
+        options: how.
+        kind: "model", "dataset" or "space"; None: what the folder holds.
+
+    Raises:
+        InputError: it can't be pushed: no token, no right, a folder that is not whole, a card that the Hub refuses, a
+            Hub that does not answer. Or it was pushed and is not, when loaded back, what lies here.
+    """
+    options, folder = options or PushOptions(), Path(folder)
+    kind = kind or kind_of(folder)
+    with tempfile.TemporaryDirectory(prefix="hf_speech-") as name:
+        room = Path(name) / "parcel"
+        room.mkdir()
+        pack(kind, folder, "owner/name", room)  # what is wrong here is told before the Hub is asked
+        api = log_in()
+        repo = full_name(api, repo)
+        if not options.create_pr:
+            check_may_write(api, repo)
+        room = Path(name) / "named"
+        room.mkdir()
+        parcel = pack(kind, folder, repo, room)
+        remote = _look(api, repo, parcel, options)
+        _add_benchmarks(api, repo, parcel)
+        lines = [*parcel.notes, *_around_edits(api, repo, parcel, remote, options)]
+        _check_card(api, repo, parcel)
+        here = _said_here(folder, parcel)
+        commit = _send(api, repo, parcel, remote, options)
+        if commit.oid == remote.commit:
+            lines.append("nothing to send: all of it is there already")
+        _check_tree(api, repo, parcel, commit.oid)
+        lines.append(_load_back(api, repo, parcel, commit.oid, here, Path(name) / "cache"))
+        if parcel.left_out:
+            lines.append(f"left here: {list_some(parcel.left_out, 8)}")
+    return Pushed(commit.pr_url or str(commit.repo_url), commit.oid, lines)
+
+
+def _look(api: "HfApi", repo: str, parcel: Parcel, options: PushOptions) -> _Remote:
+    """What is there already, whether it may be pushed to.
+
+    Raises:
+        InputError: it is open to all, and what is pushed is not to be; or there is nothing to make a pull request to.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    hidden = options.private if options.private is not None else parcel.kind == "dataset"
+    with in_our_words(repo):
+        try:
+            info = patiently(lambda: api.repo_info(repo, repo_type=parcel.kind), repo)
+        except RepositoryNotFoundError:
+            if options.create_pr:
+                raise InputError(f"{repo}: is not on the Hub, so there is nothing to offer a change to") from None
+            return _Remote(hidden, None, {})
+        if hidden and not info.private:
+            mend = "make it private in its settings there, or give --public"
+            raise InputError(f"{repo}: everybody can see this repository, and this {parcel.kind} is private; {mend}")
+        if options.private is False and info.private:
+            logger.warning("%s: is private on the Hub and stays so; its settings there make it public", repo)
+        revision = options.revision or MAIN
+        try:
+            at = patiently(lambda: api.repo_info(repo, repo_type=parcel.kind, revision=revision), repo)
+        except RevisionNotFoundError:
+            return _Remote(bool(info.private), None, {})
+        return _Remote(bool(info.private), at.sha, _files_at(api, repo, parcel.kind, at.sha))
+
+
+def _files_at(api: "HfApi", repo: str, kind: str, commit: str) -> dict[str, Any]:
+    from huggingface_hub.hf_api import RepoFile
+
+    def listed() -> list[Any]:
+        return list(api.list_repo_tree(repo, repo_type=kind, revision=commit, recursive=True))
+
+    return {item.path: item for item in patiently(listed, repo) if isinstance(item, RepoFile)}
+
+
+def _add_benchmarks(api: "HfApi", repo: str, parcel: Parcel) -> None:
+    """Puts a model's numbers on benchmarks of the Hub beside its card, where it has some."""
+    if parcel.kind != "model":
+        return
+    results = Results.read(parcel.folder)
+    config = results.run["arguments"].get("dataset_config")
+    for name, text in benchmark_files(api, results.metrics, config, f"{api.endpoint}/{repo}").items():
+        (parcel.folder / name).parent.mkdir(exist_ok=True)
+        (parcel.folder / name).unlink(missing_ok=True)
+        (parcel.folder / name).write_text(text, encoding="utf-8")
+
+
+def _around_edits(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> list[str]:
+    """Lays the parcel's card around what was edited in the one on the Hub; gives what to tell of it."""
+    if remote.commit is None or CARD not in remote.files or options.overwrite_card:
+        return []
+    with in_our_words(repo):
+        there = Path(_fetch(api, repo, parcel.kind, CARD, remote.commit)).read_text(encoding="utf-8")
+    result: Merged = merged(parcel.card, there, keep_results=_same_weights(parcel, remote))
+    (parcel.folder / CARD).write_text(result.text, encoding="utf-8")
+    if not result.kept:
+        return []
+    what = ", ".join(result.kept) if result.made_by_us else "all of it, as it was not made by hf_speech"
+    return [f"README.md was edited on the Hub; kept as it is there: {what} (--overwrite-card makes it anew)"]
+
+
+def _same_weights(parcel: Parcel, remote: _Remote) -> bool:
+    ours = {name: path for name, path in parcel.files().items() if name.endswith(".safetensors")}
+    return all(name in remote.files and _is_same(path, remote.files[name]) for name, path in ours.items())
+
+
+def _fetch(api: "HfApi", repo: str, kind: str, name: str, commit: str) -> str:
+    return patiently(lambda: api.hf_hub_download(repo, name, repo_type=kind, revision=commit), repo)
+
+
+def _check_card(api: "HfApi", repo: str, parcel: Parcel) -> None:
+    """Has the Hub look at the card's metadata.
+
+    Raises:
+        InputError: it refuses them.
+    """
+    from huggingface_hub import RepoCard
+
+    with in_our_words(repo):
+        try:
+            card = RepoCard(parcel.card, ignore_metadata_errors=True)
+            patiently(lambda: card.validate(repo_type=parcel.kind), repo)
+        except (ValueError, yaml.YAMLError) as error:
+            if not isinstance(error, yaml.YAMLError) and type(error) is not ValueError:
+                raise
+            raise InputError(f"{repo}: the metadata of {CARD} are refused: {one_line(error)}; mend them") from error
+
+
+def _said_here(folder: Path, parcel: Parcel) -> Any:
+    """What the loaded-back one will be held against; a model's parcel is first loaded as a stranger would load it.
+
+    Raises:
+        InputError: the parcel can't be loaded, or says something else than the folder.
+    """
+    if parcel.kind == "model":
+        here = proof.said_here(folder)
+        logger.info("loading what will be pushed in a fresh process")
+        proof.said_there(parcel.folder, here)
+        return here
+    return proof.rows_here(parcel.folder) if parcel.kind == "dataset" else None
+
+
+def _send(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> "CommitInfo":
+    """Sends large files, then makes the one commit."""
+    size = sum(path.stat().st_size for path in parcel.files().values())
+    where: dict[str, Any] = {"repo_type": parcel.kind, "revision": options.revision, "create_pr": options.create_pr}
+    message = options.message or f"{'Update' if remote.files else 'Add'} {parcel.kind} with hf_speech"
+    mend = f"push to a repository of your own, or offer it with --create-pr ({repo.partition('/')[0]} is not yours)"
+    with in_our_words(repo, mend=mend):
+        parent = remote.commit or _made(api, repo, parcel, remote, options)
+        additions, deletions = _operations(api, repo, parcel, parent)
+        logger.info("%s: sending %d files, %.1f MB", repo, len(additions), size / 1e6)
+        api.preupload_lfs_files(repo, additions, free_memory=False, **where)
+        prepared = [[*additions, *deletions]]
+
+        def commit() -> "CommitInfo":
+            # Asked again, since an answer was lost, perhaps all of it is there: that is looked at anew.
+            operations = prepared.pop() if prepared else list(chain(*_operations(api, repo, parcel, _head())))
+            return api.create_commit(repo, operations, commit_message=message, parent_commit=parent, **where)
+
+        def _head() -> str:
+            return str(api.repo_info(repo, repo_type=parcel.kind, revision=options.revision or MAIN).sha)
+
+        return patiently(commit, repo, may_have_happened=not options.create_pr)
+
+
+def _operations(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> tuple[list[Any], list[Any]]:
+    """What makes the parcel of what is at a commit: files to be added, and those to go that an earlier push left."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    files, there = parcel.files(), _files_at(api, repo, parcel.kind, commit)
+    audit = None
+    if parcel.kind == "dataset" and AUDIT in there:
+        with contextlib.suppress(ValueError):
+            audit = json.loads(Path(_fetch(api, repo, parcel.kind, AUDIT, commit)).read_text(encoding="utf-8"))
+    stale = [path for path in there if path not in files and parcel.goes(path, audit)]
+    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
+    return additions, [CommitOperationDelete(path_in_repo=path) for path in stale]
+
+
+def _made(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> str:
+    """Makes the repository, and the branch; gives the branch's commit."""
+    sdk = str(metadata_of(parcel.folder / CARD).get("sdk", "gradio")) if parcel.kind == "space" else None
+    visible = "private" if remote.private else "public"
+    patiently(
+        lambda: api.create_repo(repo, repo_type=parcel.kind, visibility=visible, space_sdk=sdk, exist_ok=True), repo
+    )
+    revision = options.revision or MAIN
+    if revision != MAIN:
+        patiently(lambda: api.create_branch(repo, branch=revision, repo_type=parcel.kind, exist_ok=True), repo)
+    return str(patiently(lambda: api.repo_info(repo, repo_type=parcel.kind, revision=revision), repo).sha)
+
+
+def _check_tree(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> None:
+    """Holds size and digest of every file on the Hub against those here.
+
+    Raises:
+        InputError: one is not there, or another one.
+    """
+    with in_our_words(repo):
+        there = _files_at(api, repo, parcel.kind, commit)
+    wrong = [name for name, path in parcel.files().items() if name not in there or not _is_same(path, there[name])]
+    if wrong:
+        raise InputError(f"{repo}: at commit {commit} {list_some(wrong, 3)} is not what was sent; push again")
+
+
+def _is_same(path: Path, remote: Any) -> bool:
+    """Whether a file is the one on the Hub, which tells the SHA-256 of large ones and git's digest of others."""
+    size = path.stat().st_size
+    if size != remote.size:
+        return False
+    digest = hashlib.sha256() if remote.lfs else hashlib.sha1(f"blob {size}\0".encode())
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == (remote.lfs.sha256 if remote.lfs else remote.blob_id)
+
+
+def _load_back(api: "HfApi", repo: str, parcel: Parcel, commit: str, here: Any, cache: Path) -> str:
+    """Loads what was pushed, in a fresh process, and says how it compares.
+
+    Raises:
+        InputError: it is not what lies here.
+    """
+    count = len(parcel.files())
+    if parcel.kind == "space":
+        return f"commit {commit}: all {count} files are on the Hub as they are here"
+    logger.info("loading commit %s back from the Hub in a fresh process", commit[:8])
+    try:
+        if parcel.kind == "dataset":
+            proof.rows_there(repo, commit, here)
+            splits = ", ".join(here)
+            return f"commit {commit}: all {count} files are there, and load_dataset streams {splits} from it"
+        with in_our_words(repo):
+            patiently(lambda: api.snapshot_download(repo, revision=commit, cache_dir=cache), repo)
+        difference = proof.said_there(repo, here, revision=commit, cache=cache)
+    except InputError as error:
+        where = f"this is commit {commit} of {repo}: put an earlier one back there, or push again"
+        raise InputError(f"{error}; {where}") from error
+    return f"commit {commit}: loaded back in a fresh process, its logits differ from those here by {difference:.1e}"
