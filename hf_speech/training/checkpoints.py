@@ -29,8 +29,8 @@ MANIFEST = "checkpoint.json"
 _STAGED = ".checkpoint-{step}.partial"
 # Fields of a run that may change before it goes on: what is learnt does not hang on them. Of data the content counts
 FREE = {"output_dir", "overwrite", "resume_from_checkpoint", "keep_checkpoints", "name", "data_name", "data_dir"}
-FREE |= {"dataset", "language", "license", "data_license", "synthetic", "unit", "logging_steps", "logging_first_step", "report_to"}
-FREE |= {"run_name", "disable_tqdm", "save_total_limit", "dataloader_prefetch_factor"}
+FREE |= {"dataset", "language", "license", "data_license", "synthetic", "unit", "logging_steps", "logging_first_step"}
+FREE |= {"report_to", "run_name", "disable_tqdm", "save_total_limit", "dataloader_prefetch_factor"}
 FREE |= {"dataloader_pin_memory", "log_level", "project", "trackio_space_id"}
 _MEND = "give what it was to go on, another --output-dir, or --overwrite to start anew"
 # A worker has one thread, whose sums differ in the last digit from those of several.
