@@ -89,9 +89,9 @@ def _energy(energy: Facts | None) -> str:
     told = [f"{energy['kwh']:g} kWh", f"{1000 * energy['co2_kg']:g} g CO2eq"]
     place = ", ".join(filter(None, (energy.get("region"), energy.get("country"))))
     of = [
-        energy["source"],
+        f"as {energy['source']} estimates it",
         _WATCHED.get(str(energy.get("mode"))),
-        place,
+        f"electricity as of {place}" if place else None,
         energy.get("hardware"),
     ]
     since = f"; from step {energy['from_step']:,} on" if energy["from_step"] else ""

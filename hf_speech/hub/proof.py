@@ -46,7 +46,7 @@ def said_here(folder: Path) -> Said:
     """
     from ..inference import load_model
 
-    model, extractor = load_model(folder)
+    model, extractor = load_model(folder, trust_remote_code=True)  # one's own folder
     stock = model.config.model_type != "hf_speech" and type(model).__name__.endswith("ForXVector")
     auto = "AutoModelForAudioXVector" if stock else "AutoModelForAudioClassification"
     rate = int(extractor.sampling_rate)

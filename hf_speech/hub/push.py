@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,11 +71,19 @@ class Pushed:
 
 @dataclass(frozen=True)
 class _Remote:
-    """A repository as it was found: private or not, the branch's last commit, and its files by path (none: new)."""
+    """A repository as it was found.
+
+    Attributes:
+        private: whether it is, or is to be.
+        commit: the last one of the branch, or of main, from which a branch is made; None: there is no repository yet.
+        files: what is there at that commit, by path.
+        branch: whether the branch is there.
+    """
 
     private: bool
-    commit: str | None
-    files: Mapping[str, Any]
+    commit: str | None = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    branch: bool = False
 
 
 def push(folder: str | Path, repo: str, options: PushOptions | None = None, *, kind: str | None = None) -> Pushed:
@@ -134,18 +142,19 @@ def _look(api: "HfApi", repo: str, parcel: Parcel, options: PushOptions) -> _Rem
         except RepositoryNotFoundError:
             if options.create_pr:
                 raise InputError(f"{repo}: is not on the Hub, so there is nothing to offer a change to") from None
-            return _Remote(hidden, None, {})
+            return _Remote(hidden)
         if hidden and not info.private:
             mend = "make it private in its settings there, or give --public"
             raise InputError(f"{repo}: everybody can see this repository, and this {parcel.kind} is private; {mend}")
         if options.private is False and info.private:
             logger.warning("%s: is private on the Hub and stays so; its settings there make it public", repo)
-        revision = options.revision or MAIN
-        try:
-            at = patiently(lambda: api.repo_info(repo, repo_type=parcel.kind, revision=revision), repo)
-        except RevisionNotFoundError:
-            return _Remote(bool(info.private), None, {})
-        return _Remote(bool(info.private), at.sha, _files_at(api, repo, parcel.kind, at.sha))
+        commit, there = info.sha, True
+        if options.revision is not None:
+            try:
+                commit = patiently(lambda: _head(api, repo, parcel.kind, options), repo)
+            except RevisionNotFoundError:
+                there = False
+        return _Remote(bool(info.private), commit, _files_at(api, repo, parcel.kind, commit), there)
 
 
 def _files_at(api: "HfApi", repo: str, kind: str, commit: str) -> dict[str, Any]:
@@ -231,19 +240,19 @@ def _send(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: Pus
     message = options.message or f"{'Update' if remote.files else 'Add'} {parcel.kind} with hf_speech"
     mend = f"push to a repository of your own, or offer it with --create-pr ({repo.partition('/')[0]} is not yours)"
     with in_our_words(repo, mend=mend):
-        parent = remote.commit or _made(api, repo, parcel, remote, options)
+        parent = str(remote.commit) if remote.branch else _made(api, repo, parcel, remote, options)
         additions, deletions = _operations(api, repo, parcel, parent)
         logger.info("%s: sending %d files, %.1f MB", repo, len(additions), size / 1e6)
         api.preupload_lfs_files(repo, additions, free_memory=False, **where)
         prepared = [[*additions, *deletions]]
 
         def commit() -> "CommitInfo":
-            # Asked again, since an answer was lost, perhaps all of it is there: that is looked at anew.
-            operations = prepared.pop() if prepared else list(chain(*_operations(api, repo, parcel, _head())))
+            if prepared:
+                operations = prepared.pop()
+            else:  # asked again, since an answer was lost: perhaps all of it is there, which is looked at anew
+                head = _head(api, repo, parcel.kind, options)
+                operations = list(chain(*_operations(api, repo, parcel, head)))
             return api.create_commit(repo, operations, commit_message=message, parent_commit=parent, **where)
-
-        def _head() -> str:
-            return str(api.repo_info(repo, repo_type=parcel.kind, revision=options.revision or MAIN).sha)
 
         return patiently(commit, repo, may_have_happened=not options.create_pr)
 
@@ -263,16 +272,22 @@ def _operations(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> tuple[l
 
 
 def _made(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> str:
-    """Makes the repository, and the branch; gives the branch's commit."""
+    """Makes the repository where there is none, and the branch; gives the branch's commit."""
     sdk = str(metadata_of(parcel.folder / CARD).get("sdk", "gradio")) if parcel.kind == "space" else None
     visible = "private" if remote.private else "public"
-    patiently(
-        lambda: api.create_repo(repo, repo_type=parcel.kind, visibility=visible, space_sdk=sdk, exist_ok=True), repo
-    )
-    revision = options.revision or MAIN
-    if revision != MAIN:
-        patiently(lambda: api.create_branch(repo, branch=revision, repo_type=parcel.kind, exist_ok=True), repo)
-    return str(patiently(lambda: api.repo_info(repo, repo_type=parcel.kind, revision=revision), repo).sha)
+    if remote.commit is None:
+        patiently(
+            lambda: api.create_repo(repo, repo_type=parcel.kind, visibility=visible, space_sdk=sdk, exist_ok=True), repo
+        )
+    branch = options.revision
+    if branch is not None and branch != MAIN:
+        patiently(lambda: api.create_branch(repo, branch=branch, repo_type=parcel.kind, exist_ok=True), repo)
+    return patiently(lambda: _head(api, repo, parcel.kind, options), repo)
+
+
+def _head(api: "HfApi", repo: str, kind: str, options: PushOptions) -> str:
+    """The last commit of the branch that is pushed to."""
+    return str(api.repo_info(repo, repo_type=kind, revision=options.revision or MAIN).sha)
 
 
 def _check_tree(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 from huggingface_hub import ModelCard
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from hf_speech.errors import InputError
 from hf_speech.hub.card import render_card, write_card
@@ -20,6 +19,7 @@ from hf_speech.hub.edits import unsigned
 from hf_speech.plots import FILE_NAMES
 from hf_speech.results import Results
 
+from ..foreign import saved
 from ..test_results import example
 from .examples import full
 
@@ -294,22 +294,8 @@ def test_write_card_without_results_writes_nothing(tmp_path: Path) -> None:
 def test_the_snippets_run(content: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All code blocks of the card, in order, on a tiny model in the folder that the card names."""
     names = content["model"]["labels"] or ["age"]
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-        classifier_proj_size=8,
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        problem_type=content["model"]["problem_type"],
-    )
     folder = tmp_path / content["model"]["name"]
-    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    saved(folder, "wav2vec2", labels=tuple(names), problem_type=content["model"]["problem_type"])
     soundfile.write(tmp_path / "speech.wav", np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", render_card(content), flags=re.DOTALL)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
-from ..models.tiny import lively
+from ..foreign import saved
 from .conftest import Command
 from .folders import prepared_data
 from .test_push import files_of
@@ -37,21 +36,7 @@ Words of bob's.
 @pytest.fixture
 def bobs_model(ada: Command, corpus: Path, tmp_path: Path) -> str:
     """A stock classifier of bob's on the Hub, not made by this package, and lab's data set for it."""
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-        classifier_proj_size=8,
-        id2label={0: "HIGH", 1: "low"},
-        label2id={"HIGH": 0, "low": 1},
-    )
-    folder = tmp_path / "bobs"
-    lively(Wav2Vec2ForSequenceClassification(config)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    folder = saved(tmp_path / "bobs", "wav2vec2", labels=("HIGH", "low"))
     (folder / "README.md").write_text(THEIRS, encoding="utf-8")
     bob = ada.hub.api("bob")
     bob.create_repo("bob/stock")

@@ -88,8 +88,13 @@ def test_a_card_of_somebody_else_s_making_is_kept_whole(ada: Command, app: Path)
 
 def test_a_branch_is_made_and_main_stays(ada: Command, app: Path) -> None:
     ada("push-space", app, "try-it")
+    edited = readme(ada.hub, "ada/try-it").replace("A Space.", "A Space that I love.")
+    ada.hub.api("ada").upload_file(
+        path_or_fileobj=edited.encode(), path_in_repo="README.md", repo_id="ada/try-it", repo_type="space"
+    )
     (app / "app.py").write_text("second\n")
     ada("push-space", app, "try-it", "--revision", "v2")
+    assert b"that I love." in files_of(ada.hub, "ada/try-it", revision="v2")["README.md"]
     assert files_of(ada.hub, "ada/try-it", revision="v2")["app.py"] == b"second\n"
     assert files_of(ada.hub, "ada/try-it")["app.py"] == b"import gradio\n"
 
