@@ -57,7 +57,8 @@ def test_what_was_not_measured_is_said() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({}, "0.01731 kWh, 6.428 g CO2eq (as codecarbon 3.3.2 estimates it; of the whole machine; electricity as of saxony, Germany; AMD EPYC) |"),
+        ({}, "0.01731 kWh, 6.428 g CO2eq (as codecarbon 3.3.2 estimates it; of the whole machine; electricity as of "
+         "saxony, Germany; AMD EPYC) |"),
         ({"country": None, "region": None, "hardware": None, "mode": "process", "from_step": 1200},
          "0.01731 kWh, 6.428 g CO2eq (as codecarbon 3.3.2 estimates it; of its process alone; from step 1,200 on) |"),
     ],
