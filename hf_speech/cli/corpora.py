@@ -68,9 +68,8 @@ def _prepare(options: argparse.Namespace, fields: list[str]) -> int:
 
 def _check_push(options: argparse.Namespace) -> None:
     """Finds out before a corpus is read whether it could be pushed afterwards."""
-    from ..hub.connection import check_may_write, full_name, log_in
+    from ..hub.push import PushOptions, check_push
     from ..hub.rights import check_rights
 
     check_rights(options.corpus, public=options.public, may_redistribute=options.i_may_redistribute)
-    api = log_in()
-    check_may_write(api, full_name(api, options.push_to_hub))
+    check_push("dataset", options.push_to_hub, PushOptions(private=False if options.public else None), {})

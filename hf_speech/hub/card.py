@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..files import replacing
 from ..plots import plot_name
 from ..results import Results, validate
 from .caveats import limits_section
-from .edits import signed
+from .edits import merged, read_card, signed
 from .loading import how_to_load
 from .making import costs_section, provenance_section, recipe_section
 from .markdown import markdown_table
@@ -80,14 +81,25 @@ def _pictures(results: Facts, files: Collection[str], captions: Mapping[str, str
                 yield f"![{title}{of_task}{colon}{rest}]({plot_name(kind, ending)})"
 
 
-def write_card(folder: str | os.PathLike[str]) -> Path:
-    """Writes README.md from the results.json in a folder, and gives its path.
+def write_card(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Writes README.md from the results.json in a folder, around what was edited in it, and gives its path.
+
+    Args:
+        folder: of a model.
+        overwrite: whether what was edited may be lost.
 
     Raises:
-        InputError: there is no results.json, or it does not have the form.
+        InputError: there is no results.json, or it does not have the form; or there is a README.md that was not made
+            here.
     """
     folder = Path(folder)
-    card = render_card(asdict(Results.read(folder)), {path.name for path in folder.iterdir()})
-    with replacing(folder / "README.md") as temporary:
+    path = folder / "README.md"
+    card = render_card(asdict(Results.read(folder)), {file.name for file in folder.iterdir()})
+    if path.is_file() and not overwrite:
+        around = merged(card, read_card(path))
+        if not around.made_by_us:
+            raise InputError(f"{path}: has no mark of hf_speech, which did not make it; --overwrite-card replaces it")
+        card = around.text
+    with replacing(path) as temporary:
         temporary.write_text(card, encoding="utf-8")
-    return folder / "README.md"
+    return path

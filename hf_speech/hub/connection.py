@@ -5,9 +5,10 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError, one_line
+from .tokens import without_tokens
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -18,8 +19,8 @@ T = TypeVar("T")
 NO_TOKEN = "no token for the Hub: log in with `hf auth login`, or set HF_TOKEN to one that may write"
 # Statuses that pass; the client waits these out where it reads and where it sends large files, and nowhere else.
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+LONGEST_WAIT = 60.0  # seconds that the Hub may ask for
 WAITS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each further try, those of huggingface_hub
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")  # as the Hub makes them: 34 letters and digits
 _REPO_PART = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 
 
@@ -31,11 +32,15 @@ def log_in() -> "HfApi":
     """
     from huggingface_hub import HfApi, get_token
 
-    if not get_token():
+    token = get_token()
+    if not token:
         raise InputError(NO_TOKEN)
+    if not token.isascii() or any(letter.isspace() for letter in token):
+        raise InputError("HF_TOKEN is no token: it has other signs than letters and digits; copy it anew")
     api = HfApi()
+    _bound_waits()
     with in_our_words("the Hub"):
-        patiently(lambda: api.whoami(cache=True), "the Hub")
+        str(patiently(lambda: api.whoami(cache=True), "the Hub")["name"])  # nobody has none
     return api
 
 
@@ -107,28 +112,15 @@ def in_our_words(what: str, *, mend: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        if isinstance(error, _errors()):
+            raise InputError(without_tokens(f"{what}: {_in_words(error, mend)}")) from None
+        said = without_tokens(shortened(one_line(error)))
+        raise InputError(f"{what}: the Hub answers what makes no sense ({said}); is HF_ENDPOINT right?") from error
     except _errors() as error:
         raise InputError(without_tokens(f"{what}: {_in_words(error, mend)}")) from None
-
-
-def without_tokens(text: str) -> str:
-    """The text without this process's token, and without what looks like one.
-
-    >>> without_tokens("Bearer hf_abcdefghijklmnopqrstuvwxyz0123456789 refused")
-    'Bearer *** refused'
-    """
-    from huggingface_hub import get_token
-
-    own = get_token()
-    return _TOKEN.sub("***", text.replace(own, "***") if own else text)
-
-
-def token_in(text: str) -> bool:
-    """Whether there is a token in a text: this process's, or any other that looks like one."""
-    from huggingface_hub import get_token
-
-    own = get_token()
-    return _TOKEN.search(text) is not None or bool(own and own in text)
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -153,7 +145,30 @@ def _asked_to_wait(error: Exception) -> float | None:
     """The seconds that the Hub asks for, at most two minutes."""
     response = getattr(error, "response", None)
     said = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(said), 120.0) if said.isdigit() else None
+    return min(float(said), LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,9}", said) else None
+
+
+def _bound_waits() -> None:
+    """Has the client, which sleeps as long as it is told to, hear of no pause that is longer than ours."""
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    hooks = session.event_hooks
+    if _shorten_wait not in hooks["response"]:
+        session.event_hooks = {**hooks, "response": [*hooks["response"], _shorten_wait]}
+
+
+def _shorten_wait(response: Any) -> None:
+    said = response.headers.get("Retry-After", "")
+    if re.fullmatch(r"[0-9]{1,9}", said) and int(said) > LONGEST_WAIT:
+        response.headers["Retry-After"] = f"{LONGEST_WAIT:.0f}"
+
+
+def shortened(text: str) -> str:
+    """Somebody else's words for a line of ours: no page of HTML, and no more than 200 letters."""
+    if "<html" in text.lower() or "<!doctype" in text.lower():
+        return "a page of HTML"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _in_words(error: Exception, mend: str) -> str:
@@ -164,7 +179,7 @@ def _in_words(error: Exception, mend: str) -> str:
         RevisionNotFoundError,
     )
 
-    said = getattr(error, "server_message", None) or one_line(error)
+    said = shortened(getattr(error, "server_message", None) or one_line(error))
     status = _status(error)
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"

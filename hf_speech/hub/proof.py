@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..samples import sample_corpus
-from .connection import without_tokens
 from .reloaded import answers
+from .tokens import without_tokens
 
 TOLERANCE = 1e-4  # of logits and embeddings, in float32, beside the largest of them where that is above 1
 _VOICES = ("ada-test-1.flac", "bea-test-2.flac")  # of the shipped samples
@@ -131,8 +131,8 @@ def _in_a_fresh_process(kind: str, words: list[str], room: Path, cache: Path | N
     environment |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     if cache is not None:
         environment["HF_HUB_CACHE"] = str(cache)
-    if kind == "model":  # all there is lies here by now
-        environment["HF_HUB_OFFLINE"] = "1"
+    if kind == "model":  # all there is lies here by now, and code beside the weights needs no token
+        environment |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "HF_TOKEN_PATH": str(room / "token")}
     command = [sys.executable, "-P", reloaded.__file__, kind, *words]
     try:
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False)

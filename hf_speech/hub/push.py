@@ -1,16 +1,16 @@
 """`hf-speech push`: a model, a data set or a Space to the Hub in one commit, and the proof that it arrived whole.
 
 The order is that nothing is sent before everything that can be known beforehand is known, and that the branch moves
-once, at the end: large files go into the Hub's store first, where those that are there already are not sent again, then
-one commit names them all. A push that is cut short has changed nothing that anybody sees, and the same command goes on.
+once, at the end, by one commit of what was proven: large files go into the Hub's store first, where those that are
+there already are not sent again, then one commit on a branch of its own names them all, and is loaded back. A push that
+is cut short, or whose proof fails, has changed nothing that anybody sees; the same command goes on.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,9 +22,10 @@ from ..errors import InputError, list_some, one_line
 from ..results import Results
 from . import proof
 from .benchmarks import benchmark_files
-from .connection import check_may_write, full_name, in_our_words, log_in, patiently
-from .edits import Merged, merged
+from .connection import check_may_write, full_name, in_our_words, log_in, patiently, shortened
+from .edits import Merged, merged, read_card
 from .parcel import AUDIT, CARD, Parcel, kind_of, metadata_of, pack
+from .tokens import token_in
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAIN = "main"
+PROOF = "hf-speech-proof"  # a branch, for the time of a push
 
 
 @dataclass(frozen=True)
@@ -97,34 +99,56 @@ def push(folder: str | Path, repo: str, options: PushOptions | None = None, *, k
 
     Raises:
         InputError: it can't be pushed: no token, no right, a folder that is not whole, a card that the Hub refuses, a
-            Hub that does not answer. Or it was pushed and is not, when loaded back, what lies here.
+            Hub that does not answer. Or what came to the Hub is not, when loaded back, what lies here: then the branch
+            is as it was.
     """
     options, folder = options or PushOptions(), Path(folder)
     kind = kind or kind_of(folder)
+    if options.create_pr and options.revision not in (None, MAIN):
+        raise InputError("--create-pr and --revision: a pull request is to main; give one of them")
+    if token_in(options.message or ""):
+        raise InputError("--message: there is a token of the Hub in it; take it out, and make a new token")
     with tempfile.TemporaryDirectory(prefix="hf_speech-") as name:
         room = Path(name) / "parcel"
         room.mkdir()
-        pack(kind, folder, "owner/name", room)  # what is wrong here is told before the Hub is asked
         api = log_in()
         repo = full_name(api, repo)
         if not options.create_pr:
             check_may_write(api, repo)
-        room = Path(name) / "named"
-        room.mkdir()
         parcel = pack(kind, folder, repo, room)
         remote = _look(api, repo, parcel, options)
         _add_benchmarks(api, repo, parcel)
         lines = [*parcel.notes, *_around_edits(api, repo, parcel, remote, options)]
-        _check_card(api, repo, parcel)
+        check_card(api, repo, kind, parcel.card)
+        parcel.seal()
         here = _said_here(folder, parcel)
-        commit = _send(api, repo, parcel, remote, options)
-        if commit.oid == remote.commit:
+        url, commit = _deliver(
+            api, repo, parcel, remote, options, lambda at: lines.append(_proven(api, repo, parcel, at, here))
+        )
+        if commit == remote.commit:
             lines.append("nothing to send: all of it is there already")
-        _check_tree(api, repo, parcel, commit.oid)
-        lines.append(_load_back(api, repo, parcel, commit.oid, here, Path(name) / "cache"))
         if parcel.left_out:
             lines.append(f"left here: {list_some(parcel.left_out, 8)}")
-    return Pushed(commit.pr_url or str(commit.repo_url), commit.oid, lines)
+    return Pushed(url, commit, lines)
+
+
+def check_push(kind: str, repo: str, options: PushOptions, metadata: Mapping[str, Any]) -> None:
+    """Finds out beforehand, as far as that can be, whether something could be pushed that is yet to be made.
+
+    Args:
+        kind: "model", "dataset" or "space".
+        repo: OWNER/NAME, or NAME under one's own.
+        options: how.
+        metadata: of the card, as far as they are known.
+
+    Raises:
+        InputError: no token, no right, a repository that others can see, metadata that the Hub refuses.
+    """
+    api = log_in()
+    repo = full_name(api, repo)
+    check_may_write(api, repo)
+    _look(api, repo, Parcel(kind, Path(), [], []), options)
+    check_card(api, repo, kind, f"---\n{yaml.safe_dump(dict(metadata))}---\n")
 
 
 def _look(api: "HfApi", repo: str, parcel: Parcel, options: PushOptions) -> _Remote:
@@ -151,7 +175,7 @@ def _look(api: "HfApi", repo: str, parcel: Parcel, options: PushOptions) -> _Rem
         commit, there = info.sha, True
         if options.revision is not None:
             try:
-                commit = patiently(lambda: _head(api, repo, parcel.kind, options), repo)
+                commit = patiently(lambda: _head(api, repo, parcel.kind, options.revision), repo)
             except RevisionNotFoundError:
                 there = False
         return _Remote(bool(info.private), commit, _files_at(api, repo, parcel.kind, commit), there)
@@ -173,19 +197,18 @@ def _add_benchmarks(api: "HfApi", repo: str, parcel: Parcel) -> None:
     results = Results.read(parcel.folder)
     config = results.run["arguments"].get("dataset_config")
     for name, text in benchmark_files(api, results.metrics, config, f"{api.endpoint}/{repo}").items():
-        (parcel.folder / name).parent.mkdir(exist_ok=True)
-        (parcel.folder / name).unlink(missing_ok=True)
-        (parcel.folder / name).write_text(text, encoding="utf-8")
+        parcel.write(name, text)
 
 
 def _around_edits(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> list[str]:
     """Lays the parcel's card around what was edited in the one on the Hub; gives what to tell of it."""
     if remote.commit is None or CARD not in remote.files or options.overwrite_card:
         return []
+    parcel.seal()  # whose weights are compared
     with in_our_words(repo):
-        there = Path(_fetch(api, repo, parcel.kind, CARD, remote.commit)).read_text(encoding="utf-8")
-    result: Merged = merged(parcel.card, there, keep_results=_same_weights(parcel, remote))
-    (parcel.folder / CARD).write_text(result.text, encoding="utf-8")
+        there = read_card(_fetch(api, repo, parcel.kind, CARD, remote.commit))
+    result: Merged = merged(parcel.made, there, mine=parcel.card, same_weights=_same_weights(parcel, remote))
+    parcel.write(CARD, result.text)
     if not result.kept:
         return []
     what = ", ".join(result.kept) if result.made_by_us else "all of it, as it was not made by hf_speech"
@@ -193,16 +216,16 @@ def _around_edits(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, opti
 
 
 def _same_weights(parcel: Parcel, remote: _Remote) -> bool:
-    ours = {name: path for name, path in parcel.files().items() if name.endswith(".safetensors")}
-    return all(name in remote.files and _is_same(path, remote.files[name]) for name, path in ours.items())
+    ours = [name for name in parcel.files() if name.endswith(".safetensors")]
+    return all(name in remote.files and parcel.is_same(name, remote.files[name]) for name in ours)
 
 
 def _fetch(api: "HfApi", repo: str, kind: str, name: str, commit: str) -> str:
     return patiently(lambda: api.hf_hub_download(repo, name, repo_type=kind, revision=commit), repo)
 
 
-def _check_card(api: "HfApi", repo: str, parcel: Parcel) -> None:
-    """Has the Hub look at the card's metadata.
+def check_card(api: "HfApi", repo: str, kind: str, text: str) -> None:
+    """Has the Hub look at a card's metadata.
 
     Raises:
         InputError: it refuses them.
@@ -211,12 +234,13 @@ def _check_card(api: "HfApi", repo: str, parcel: Parcel) -> None:
 
     with in_our_words(repo):
         try:
-            card = RepoCard(parcel.card, ignore_metadata_errors=True)
-            patiently(lambda: card.validate(repo_type=parcel.kind), repo)
+            card = RepoCard(text, ignore_metadata_errors=True)
+            patiently(lambda: card.validate(repo_type=kind), repo)
         except (ValueError, yaml.YAMLError) as error:
             if not isinstance(error, yaml.YAMLError) and type(error) is not ValueError:
                 raise
-            raise InputError(f"{repo}: the metadata of {CARD} are refused: {one_line(error)}; mend them") from error
+            said = shortened(one_line(error))
+            raise InputError(f"{repo}: the metadata of {CARD} are refused: {said}; mend them") from error
 
 
 def _said_here(folder: Path, parcel: Parcel) -> Any:
@@ -233,28 +257,85 @@ def _said_here(folder: Path, parcel: Parcel) -> Any:
     return proof.rows_here(parcel.folder) if parcel.kind == "dataset" else None
 
 
-def _send(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: PushOptions) -> "CommitInfo":
-    """Sends large files, then makes the one commit."""
-    size = sum(path.stat().st_size for path in parcel.files().values())
-    where: dict[str, Any] = {"repo_type": parcel.kind, "revision": options.revision, "create_pr": options.create_pr}
-    message = options.message or f"{'Update' if remote.files else 'Add'} {parcel.kind} with hf_speech"
+def _deliver(
+    api: "HfApi",
+    repo: str,
+    parcel: Parcel,
+    remote: _Remote,
+    options: PushOptions,
+    prove: Callable[[str], None],
+) -> tuple[str, str]:
+    """Brings the parcel to the Hub, proves it, and only then moves the branch -> the address, and the commit.
+
+    It is first committed to a branch of its own, which goes again; that of a pull request is one already.
+    """
     mend = f"push to a repository of your own, or offer it with --create-pr ({repo.partition('/')[0]} is not yours)"
     with in_our_words(repo, mend=mend):
         parent = str(remote.commit) if remote.branch else _made(api, repo, parcel, remote, options)
-        additions, deletions = _operations(api, repo, parcel, parent)
-        logger.info("%s: sending %d files, %.1f MB", repo, len(additions), size / 1e6)
-        api.preupload_lfs_files(repo, additions, free_memory=False, **where)
-        prepared = [[*additions, *deletions]]
+        message = options.message or f"{'Update' if remote.files else 'Add'} {parcel.kind} with hf_speech"
+        if options.create_pr:
+            offer = _send(api, repo, parcel, parent, message, revision=None, create_pr=True)
+            prove(offer.oid)
+            return offer.pr_url or str(offer.repo_url), offer.oid
+        with _branch_of_the_proof(api, repo, parcel.kind, parent) as branch:
+            prove(_send(api, repo, parcel, parent, message, revision=branch).oid)
+        changed = parcel.changed()
+        if changed:
+            raise InputError(
+                f"{repo}: {list_some(changed, 3)} changed while it was pushed; give the same command again"
+            )
+        commit = _send(api, repo, parcel, parent, message, revision=options.revision)
+        _check_tree(api, repo, parcel, commit.oid)
+        return str(commit.repo_url), commit.oid
 
-        def commit() -> "CommitInfo":
-            if prepared:
-                operations = prepared.pop()
-            else:  # asked again, since an answer was lost: perhaps all of it is there, which is looked at anew
-                head = _head(api, repo, parcel.kind, options)
-                operations = list(chain(*_operations(api, repo, parcel, head)))
-            return api.create_commit(repo, operations, commit_message=message, parent_commit=parent, **where)
 
-        return patiently(commit, repo, may_have_happened=not options.create_pr)
+@contextlib.contextmanager
+def _branch_of_the_proof(api: "HfApi", repo: str, kind: str, parent: str) -> Iterator[str]:
+    """A branch for the time of the proof; what a push that was killed has left of one goes first."""
+    from huggingface_hub.utils import HfHubHTTPError
+
+    def remove() -> None:
+        api.delete_branch(repo, branch=PROOF, repo_type=kind)
+
+    with contextlib.suppress(HfHubHTTPError):
+        remove()
+    patiently(lambda: api.create_branch(repo, branch=PROOF, revision=parent, repo_type=kind, exist_ok=True), repo)
+    try:
+        yield PROOF
+    finally:
+        try:
+            patiently(remove, repo)
+        except HfHubHTTPError as error:
+            logger.warning("%s: the branch %s is left there (%s)", repo, PROOF, one_line(error))
+
+
+def _send(
+    api: "HfApi",
+    repo: str,
+    parcel: Parcel,
+    parent: str,
+    message: str,
+    *,
+    revision: str | None,
+    create_pr: bool = False,
+) -> "CommitInfo":
+    """Sends large files, then makes the one commit."""
+    where: dict[str, Any] = {"repo_type": parcel.kind, "revision": revision, "create_pr": create_pr}
+    additions, deletions = _operations(api, repo, parcel, parent)
+    size = sum(seal.size for seal in parcel.seals.values())
+    logger.info("%s: sending %d files, %.1f MB", repo, len(additions), size / 1e6)
+    api.preupload_lfs_files(repo, additions, free_memory=False, **where)
+    prepared = [[*additions, *deletions]]
+
+    def commit() -> "CommitInfo":
+        if prepared:
+            operations = prepared.pop()
+        else:  # asked again, since an answer was lost: perhaps all of it is there, which is looked at anew
+            head = _head(api, repo, parcel.kind, revision)
+            operations = list(chain(*_operations(api, repo, parcel, head)))
+        return api.create_commit(repo, operations, commit_message=message, parent_commit=parent, **where)
+
+    return patiently(commit, repo, may_have_happened=not create_pr)
 
 
 def _operations(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> tuple[list[Any], list[Any]]:
@@ -282,12 +363,12 @@ def _made(api: "HfApi", repo: str, parcel: Parcel, remote: _Remote, options: Pus
     branch = options.revision
     if branch is not None and branch != MAIN:
         patiently(lambda: api.create_branch(repo, branch=branch, repo_type=parcel.kind, exist_ok=True), repo)
-    return patiently(lambda: _head(api, repo, parcel.kind, options), repo)
+    return patiently(lambda: _head(api, repo, parcel.kind, options.revision), repo)
 
 
-def _head(api: "HfApi", repo: str, kind: str, options: PushOptions) -> str:
-    """The last commit of the branch that is pushed to."""
-    return str(api.repo_info(repo, repo_type=kind, revision=options.revision or MAIN).sha)
+def _head(api: "HfApi", repo: str, kind: str, revision: str | None) -> str:
+    """The last commit of a branch; None: of main."""
+    return str(api.repo_info(repo, repo_type=kind, revision=revision or MAIN).sha)
 
 
 def _check_tree(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> None:
@@ -298,42 +379,27 @@ def _check_tree(api: "HfApi", repo: str, parcel: Parcel, commit: str) -> None:
     """
     with in_our_words(repo):
         there = _files_at(api, repo, parcel.kind, commit)
-    wrong = [name for name, path in parcel.files().items() if name not in there or not _is_same(path, there[name])]
+    wrong = [name for name in parcel.seals if name not in there or not parcel.is_same(name, there[name])]
     if wrong:
         raise InputError(f"{repo}: at commit {commit} {list_some(wrong, 3)} is not what was sent; push again")
 
 
-def _is_same(path: Path, remote: Any) -> bool:
-    """Whether a file is the one on the Hub, which tells the SHA-256 of large ones and git's digest of others."""
-    size = path.stat().st_size
-    if size != remote.size:
-        return False
-    digest = hashlib.sha256() if remote.lfs else hashlib.sha1(f"blob {size}\0".encode())
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == (remote.lfs.sha256 if remote.lfs else remote.blob_id)
-
-
-def _load_back(api: "HfApi", repo: str, parcel: Parcel, commit: str, here: Any, cache: Path) -> str:
-    """Loads what was pushed, in a fresh process, and says how it compares.
+def _proven(api: "HfApi", repo: str, parcel: Parcel, commit: str, here: Any) -> str:
+    """Loads what came to the Hub, in a fresh process, and says how it compares.
 
     Raises:
         InputError: it is not what lies here.
     """
-    count = len(parcel.files())
+    _check_tree(api, repo, parcel, commit)
+    count = len(parcel.seals)
     if parcel.kind == "space":
-        return f"commit {commit}: all {count} files are on the Hub as they are here"
-    logger.info("loading commit %s back from the Hub in a fresh process", commit[:8])
-    try:
-        if parcel.kind == "dataset":
-            proof.rows_there(repo, commit, here)
-            splits = ", ".join(here)
-            return f"commit {commit}: all {count} files are there, and load_dataset streams {splits} from it"
+        return f"all {count} files are on the Hub as they are here"
+    logger.info("loading it back from the Hub in a fresh process")
+    if parcel.kind == "dataset":
+        proof.rows_there(repo, commit, here)
+        return f"all {count} files are there, and load_dataset streams {', '.join(here)} from them"
+    with tempfile.TemporaryDirectory(prefix="hf_speech-") as cache:
         with in_our_words(repo):
             patiently(lambda: api.snapshot_download(repo, revision=commit, cache_dir=cache), repo)
-        difference = proof.said_there(repo, here, revision=commit, cache=cache)
-    except InputError as error:
-        where = f"this is commit {commit} of {repo}: put an earlier one back there, or push again"
-        raise InputError(f"{error}; {where}") from error
-    return f"commit {commit}: loaded back in a fresh process, its logits differ from those here by {difference:.1e}"
+        difference = proof.said_there(repo, here, revision=commit, cache=Path(cache))
+    return f"loaded back in a fresh process: its logits differ from those here by at most {difference:.1e}"

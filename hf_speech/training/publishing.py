@@ -5,6 +5,7 @@ half of another is what that can leave. Here the Hub gets the finished model, me
 """
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,10 @@ def check_publishing(config: RunConfig) -> None:
         raise InputError(f"hub_strategy is {given['hub_strategy']!r}: only the finished model is pushed; leave it out")
     if given.get("hub_always_push"):
         raise InputError("hub_always_push is without effect, as only the finished model is pushed; leave it out")
-    from ..hub.connection import check_may_write, full_name, log_in
+    from ..hub.push import check_push
 
-    api = log_in()
-    check_may_write(api, full_name(api, _repo(config)))
+    said = {"license": config.run.license, "language": config.run.language}
+    check_push("model", _repo(config), _options(config), {name: value for name, value in said.items() if value})
 
 
 def publish(config: RunConfig, folder: Path) -> None:
@@ -55,7 +56,7 @@ def publish(config: RunConfig, folder: Path) -> None:
     try:
         pushed = push(folder, _repo(config), _options(config), kind="model")
     except InputError as error:
-        mend = f"the finished model is in {folder}: `hf-speech push {folder} {_repo(config)}` pushes it"
+        mend = f"the finished model is in {folder}: `{_command(config, folder)}` pushes it"
         raise InputError(f"push_to_hub: {error}; {mend}") from error
     logger.info("%s", "\n  ".join([pushed.url, *pushed.lines]))
 
@@ -63,6 +64,13 @@ def publish(config: RunConfig, folder: Path) -> None:
 def _repo(config: RunConfig) -> str:
     folder = Path(str(config.run.output_dir)).absolute().name
     return str(config.training.get("hub_model_id") or config.run.name or folder)
+
+
+def _command(config: RunConfig, folder: Path) -> str:
+    """What pushes the same to the same place."""
+    options = _options(config)
+    words = ["hf-speech", "push", str(folder), _repo(config), *(["--private"] if options.private else [])]
+    return shlex.join(words + (["--revision", options.revision] if options.revision else []))
 
 
 def _options(config: RunConfig) -> "PushOptions":

@@ -104,7 +104,7 @@ def test_results_of_others_hold_as_long_as_the_weights_are_the_same(keep: bool) 
         }
     )
     edited = f"---\n{yaml.safe_dump(theirs, sort_keys=False)}---\n" + OLD.split("---\n", 2)[2]
-    result = merged(NEW, edited, keep_results=keep)
+    result = merged(NEW, edited, same_weights=keep)
     names = [found.dataset_type for found in ModelCard(result.text).data.eval_results]
     assert ("bob/theirs" in names) is keep
     assert ModelCard(result.text).data.eval_results[0].metric_value == 0.8123
@@ -113,3 +113,45 @@ def test_results_of_others_hold_as_long_as_the_weights_are_the_same(keep: bool) 
 def test_metadata_that_cannot_be_read_are_left_as_they_are() -> None:
     edited = OLD.replace("language:", "language: [", 1)
     assert "language: [" in merged(NEW, edited).text
+
+
+def edited_by(card: str, words: str) -> str:
+    """The card with a line of somebody's own in its results."""
+    return card.replace("## Results\n", f"## Results\n\n{words}\n")
+
+
+def test_what_is_edited_here_goes_on_being_edited_here() -> None:
+    first = merged(OLD, OLD, mine=edited_by(OLD, "First words.")).text
+    again = merged(NEW, first, mine=edited_by(NEW, "Second words."))
+    assert "Second words." in again.text and "First words." not in again.text and again.kept == []
+
+
+def test_what_was_edited_there_stands_above_what_is_edited_here() -> None:
+    there = edited_by(merged(OLD, OLD, mine=edited_by(OLD, "First words.")).text, "Words of the Hub.")
+    again = merged(NEW, there, mine=edited_by(NEW, "Second words."))
+    assert "Words of the Hub." in again.text and "Second words." not in again.text and again.kept == ["Results"]
+
+
+def test_what_was_edited_elsewhere_and_pushed_is_not_lost_by_who_has_not_edited() -> None:
+    first = merged(OLD, OLD, mine=edited_by(OLD, "First words.")).text
+    again = merged(NEW, first)
+    assert "First words." in again.text and again.kept == ["Results"]
+
+
+def test_what_was_written_of_the_numbers_of_earlier_weights_says_so() -> None:
+    there = edited_by(OLD, "It is the best there is.")
+    result = merged(NEW, there, same_weights=False).text
+    assert result.count("Written for earlier weights") == 1 and "best there is" in result
+    assert merged(NEW, result, same_weights=False).text.count("Written for earlier weights") == 1
+    assert "earlier weights" not in merged(NEW, there).text
+
+
+def test_measured_metadata_are_always_those_of_the_run() -> None:
+    edited = OLD.replace("pipeline_tag:", "license: mit\npipeline_tag:").replace("- de", "- fr")
+    data = ModelCard(merged(NEW, edited).text).data
+    assert data.language == ["de"] and data.license == "mit"
+
+
+def test_metadata_that_the_hub_s_form_has_made_are_no_card() -> None:
+    result = merged(NEW, "---\nlicense: mit\n---\n")
+    assert ModelCard(result.text).data.license == "mit" and "0.812" in result.text and result.made_by_us

@@ -57,13 +57,32 @@ def test_a_card_that_is_not_ours_stays_behind_and_is_told_of(model: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("train.yaml", f"hub_token: {TOKEN}\n"), ("notes.json", json.dumps({"token": TOKEN}))]
+    ("name", "content"),
+    [
+        ("train.yaml", f"hub_token: {TOKEN}\n".encode()),
+        ("registry.py", f"MY_{TOKEN} = 1\n".encode()),
+        ("verification.safetensors", b"\x00\xff" * 5_000_000 + f"api_org_{TOKEN[3:]}".encode() + b"\x00"),
+        ("metrics.csv", f"a,{TOKEN}\n".encode("utf-16")),
+    ],
 )
-def test_a_token_in_a_file_stops_the_push_and_is_not_shown(model: Path, tmp_path: Path, name: str, text: str) -> None:
-    (model / name).write_text(text, encoding="utf-8")
+def test_a_token_in_a_file_stops_the_push_and_is_not_shown(
+    model: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (model / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name}: there is a token of the Hub in it") as refused:
-        packed(model, tmp_path / "room")
+        packed(model, tmp_path / "room").seal()
     assert TOKEN not in str(refused.value)
+
+
+def test_a_token_is_found_in_names_and_scripts_of_a_space(tmp_path: Path) -> None:
+    folder = space(tmp_path / "space")
+    (folder / "run.sh").write_text(f"export HF_TOKEN={TOKEN}\n")
+    with pytest.raises(InputError, match="run.sh: there is a token"):
+        packed(folder, tmp_path / "1", "space").seal()
+    (folder / "run.sh").unlink()
+    (folder / f"{TOKEN}.txt").touch()
+    with pytest.raises(InputError, match=r"\*\*\*.txt: there is a token"):
+        packed(folder, tmp_path / "2", "space").seal()
 
 
 def test_this_process_s_own_token_is_found_however_it_looks(
@@ -72,7 +91,58 @@ def test_this_process_s_own_token_is_found_however_it_looks(
     monkeypatch.setenv("HF_TOKEN", "a-short-one")
     (model / "train.yaml").write_text("note: a-short-one\n", encoding="utf-8")
     with pytest.raises(InputError, match="there is a token"):
-        packed(model, tmp_path / "room")
+        packed(model, tmp_path / "room").seal()
+
+
+def test_files_that_are_not_of_a_model_stay_here(model: Path, tmp_path: Path) -> None:
+    others = ["secrets.json", "photo.png", "speakers.txt", "notes/a.json"]
+    for name in others:
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text("{}")
+    (model / "shown.png").write_bytes(b"x")
+    card = (model / "README.md").read_text().replace("## Results\n", "## Results\n\n![mine](shown.png)\n")
+    (model / "README.md").write_text(card)
+    parcel = packed(model, tmp_path / "room")
+    assert parcel.left_out == [
+        "checkpoint-40/",
+        "notes/",
+        "photo.png",
+        "predictions.csv",
+        "secrets.json",
+        "speakers.txt",
+    ]
+    assert "shown.png" in parcel.files()
+
+
+def test_what_lies_elsewhere_does_not_travel_with_a_space(tmp_path: Path) -> None:
+    folder = space(tmp_path / "space")
+    (tmp_path / "secret").write_text("x")
+    (folder / "notes").symlink_to(tmp_path / "secret")
+    (folder / "assets").symlink_to(tmp_path)
+    (folder / "flagged").mkdir()
+    (folder / "flagged" / "voice.wav").write_bytes(b"x")
+    parcel = packed(folder, tmp_path / "room", "space")
+    assert set(parcel.files()) == {"README.md", "app.py", "requirements.txt"}
+    assert parcel.left_out == [".env", "assets", "flagged/", "notes"]
+
+
+def test_names_of_files_do_not_travel(model: Path, tmp_path: Path) -> None:
+    results = json.loads((model / "results.json").read_text())
+    results["data"]["left_out"] = [{"file": "patient_john_doe.wav", "reason": "no samples"}]
+    (model / "results.json").write_text(json.dumps(results))
+    parcel = packed(model, tmp_path / "room")
+    for path in parcel.files().values():
+        assert b"john_doe" not in path.read_bytes()
+
+
+def test_what_is_written_in_the_folder_later_does_not_travel(model: Path, tmp_path: Path) -> None:
+    parcel = packed(model, tmp_path / "room")
+    parcel.seal()
+    (model / "config.json").write_text("{}")
+    assert json.loads((parcel.folder / "config.json").read_text())["model_type"] == "hf_speech"
+    assert parcel.changed() == []
+    (parcel.folder / "config.json").write_text("{}")
+    assert parcel.changed() == ["config.json"]
 
 
 def test_what_is_not_whole_is_refused(model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_speech.hub import connection
+
 from ..loopback.server import Hub
 from .conftest import Command
 from .folders import finished_model, prepared_data, space
@@ -79,7 +81,7 @@ def test_what_was_edited_on_the_hub_is_kept(ada: Command, app: Path) -> None:
 def test_a_card_of_somebody_else_s_making_is_kept_whole(ada: Command, app: Path) -> None:
     api = ada.hub.api("ada")
     api.create_repo("ada/try-it", repo_type="space", space_sdk="gradio")
-    theirs = b"---\nsdk: gradio\napp_file: app.py\ntitle: Theirs\n---\n"
+    theirs = b"---\nsdk: gradio\napp_file: app.py\ntitle: Theirs\n---\n\nWords.\n"
     api.upload_file(path_or_fileobj=theirs, path_in_repo="README.md", repo_id="ada/try-it", repo_type="space")
     told = "\n".join(ada("push-space", app, "try-it"))
     assert "all of it, as it was not made by hf_speech" in told
@@ -150,13 +152,13 @@ def test_what_does_not_pass_leaves_main_as_it_was(
     ada: Command, app: Path, pattern: str, fault: dict, said: str
 ) -> None:
     ada("push-space", app, "try-it")
-    connection_of_before = files_of(ada.hub, "ada/try-it")
+    before = files_of(ada.hub, "ada/try-it")
     (app / "app.py").write_text("second\n")
     fresh = "try-it" if "create" not in pattern else "another"
     ada.hub.fail(pattern, **{"times": 1, **fault})
     assert_says(ada.refused("push-space", app, fresh), said)
     ada.hub.faults.clear()
-    assert files_of(ada.hub, "ada/try-it") == connection_of_before
+    assert files_of(ada.hub, "ada/try-it") == before
     ada("push-space", app, fresh)
     assert files_of(ada.hub, f"ada/{fresh}")["app.py"] == b"second\n"
 
@@ -281,7 +283,7 @@ def test_a_data_set_is_private_and_comes_back_as_it_was(ada: Command, corpus: Pa
     folder = prepared_data(tmp_path / "data", corpus)
     url, told = ada("push", folder, "mine")
     assert url == f"{ada.hub.endpoint}/datasets/ada/mine"
-    assert "all 4 files are there, and load_dataset streams train, test from it" in told
+    assert "all 4 files are there, and load_dataset streams train, test from them" in told
     assert ada.hub.api("ada").dataset_info("ada/mine").private
     audit = json.loads((folder / "audit.json").read_text())
     there = files_of(ada.hub, "ada/mine", "dataset")
@@ -306,3 +308,42 @@ def test_prepare_finds_out_first_whether_it_may_push(ada: Command, tmp_path: Pat
     assert "ada may not write to bob's" in ada.refused(*words, "--push-to-hub", "bob/vox")
     assert "are about --push-to-hub; give it too" in ada.refused(*words, "--public")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("answer", [b"<html>moved</html>", b"[]", b"null", b"{"])
+@pytest.mark.parametrize(
+    "path", ["GET /api/whoami-v2", "GET /api/spaces/ada/try-it", "GET .*/tree/", "POST .*/commit/"]
+)
+def test_a_hub_that_makes_no_sense_is_named(ada: Command, app: Path, path: str, answer: bytes) -> None:
+    ada("push-space", app, "try-it")
+    (app / "app.py").write_text("second\n")
+    before = files_of(ada.hub, "ada/try-it")
+    ada.hub.fail(path, times=99, content=answer)
+    line = ada.refused("push-space", app, "try-it")
+    assert "the Hub answers what makes no sense" in line or "is not what was sent" in line, line
+    assert "<html" not in line
+    ada.hub.faults.clear()
+    assert files_of(ada.hub, "ada/try-it") == before
+
+
+def test_a_long_pause_is_not_waited_for(ada: Command, app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LONGEST_WAIT", 1.0)
+    ada("push-space", app, "try-it")
+    (app / "app.py").write_text("second\n")
+    met = ada.hub.fail("GET .*/tree/", status=429, times=1, retry_after=100_000)
+    begun = time.monotonic()
+    ada("push-space", app, "try-it")
+    assert met.hits == 1 and time.monotonic() - begun < 30
+
+
+def test_words_that_do_not_go_together(ada: Command, app: Path) -> None:
+    assert "--create-pr and --revision: a pull request is to main" in ada.refused(
+        "push-space", app, "try-it", "--create-pr", "--revision", "v2"
+    )
+    token = ada.hub.token("ada")
+    assert "--message: there is a token" in ada.refused("push-space", app, "try-it", "--message", f"with {token}")
+    ada.log_in("hf_ümlaut")
+    assert "HF_TOKEN is no token" in ada.refused("push-space", app, "try-it")
+    ada.log_in(token)
+    (app / "README.md").write_bytes(b"---\nsdk: gradio\n---\n\xff\n")
+    assert "README.md: is not UTF-8" in ada.refused("push-space", app, "try-it")

@@ -22,6 +22,7 @@ class Fault:
     close: bool
     after_bytes: int | None
     lose_answer: bool
+    content: bytes | None = None
     hits: int = 0
 
     def matches(self, method: str, target: str) -> bool:

@@ -101,6 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(as_failure(404 if own else 502, {}))
 
     def _answer(self, request: Request, fault: Fault | None) -> Response:
+        if fault and fault.content is not None:
+            return Response(200, {"Content-Type": "application/json"}, fault.content)
         if fault and not fault.lose_answer and fault.after_bytes is None:
             retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             return as_failure(fault.status, retry)
@@ -287,6 +289,7 @@ class Hub:
         close: bool = False,
         after_bytes: int | None = None,
         lose_answer: bool = False,
+        content: bytes | None = None,
     ) -> Fault:
         """Lets the next requests go wrong whose "METHOD path" the pattern is found in.
 
@@ -300,12 +303,13 @@ class Hub:
             after_bytes: The connection is closed after so many bytes of the request's body, or, when it has none (or
                 fewer), of the answer's.
             lose_answer: The request is carried out, and the connection closed without an answer.
+            content: What is answered, with status 200.
 
         Returns:
             The fault; `hits` tells how often it was met.
         """
         return self.faults.add(
-            Fault(re.compile(pattern), method, status, times, retry_after, close, after_bytes, lose_answer)
+            Fault(re.compile(pattern), method, status, times, retry_after, close, after_bytes, lose_answer, content)
         )
 
     def slow(self, pattern: str, seconds: float) -> None:
