@@ -21,14 +21,13 @@ def add_push(commands: Commands) -> None:
     add_flags_of_data(push)
     space = add_command(commands, "push-space", _push_space, "send a Space to the Hub",
                      "hf-speech push-space my-space/ my-space --private")  # fmt: skip
-    space.add_argument("name", metavar="NAME", help="a folder with app.py, README.md and requirements.txt, or one of "
-                       "the Spaces that come with hf_speech")  # fmt: skip
+    space.add_argument("name", metavar="DIR", help="a folder with app.py, README.md and requirements.txt")
     space.add_argument("repo", metavar="REPO", help="OWNER/NAME on the Hub, or NAME under your own")
     _add_flags(space)
 
 
 def _add_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--private", action="store_true", help="only you may see it")
+    command.add_argument("--private", action="store_true", help="only you may see it; else a model or Space is public")
     command.add_argument("--revision", metavar="BRANCH", help="a branch, made if need be (main)")
     command.add_argument("--create-pr", action="store_true", help="offer it as a pull request")
     command.add_argument("--overwrite-card", action="store_true", help="make README.md anew where it was edited there")
@@ -64,15 +63,10 @@ def _push(options: argparse.Namespace, fields: list[str]) -> int:
 
 def _push_space(options: argparse.Namespace, fields: list[str]) -> int:
     from ..hub.push import push
-    from ..shipped import shipped_folder
 
     folder = Path(options.name)
     if not folder.is_dir():
-        spaces = shipped_folder("spaces")
-        if not (spaces / options.name / "app.py").is_file():
-            names = ", ".join(sorted(path.parent.name for path in spaces.glob("*/app.py")))
-            raise InputError(f"{options.name}: is no folder, and none of the Spaces that come with hf_speech: {names}")
-        folder = spaces / options.name
+        raise InputError(f"{folder}: there is no such folder; give that of a Space, with app.py and README.md")
     return _tell(push(folder, options.repo, _push_options(options, options.private or None), kind="space"))
 
 

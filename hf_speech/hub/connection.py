@@ -39,7 +39,7 @@ def log_in() -> "HfApi":
         raise InputError("HF_TOKEN is no token: it has other signs than letters and digits; copy it anew")
     api = HfApi()
     _bound_waits()
-    with in_our_words("the Hub"):
+    with in_our_words("logging in"):
         str(patiently(lambda: api.whoami(cache=True), "the Hub")["name"])  # nobody has none
     return api
 
@@ -65,7 +65,7 @@ def check_may_write(api: "HfApi", repo: str) -> None:
     Raises:
         InputError: the repository is somebody else's, or the token may only read.
     """
-    with in_our_words("the Hub"):
+    with in_our_words("logging in"):
         who = patiently(lambda: api.whoami(cache=True), "the Hub")
     owner, mine = repo.partition("/")[0], [who["name"], *(group["name"] for group in who.get("orgs") or [])]
     if owner not in mine:

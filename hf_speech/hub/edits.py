@@ -70,6 +70,11 @@ def unsigned(card: str) -> str:
     return _MARK.sub("", card.replace("\r\n", "\n")).rstrip("\n") + "\n"
 
 
+def introduction(card: str) -> str:
+    """What stands before the first heading of a section."""
+    return _sections(unsigned(card)).get(INTRODUCTION, "").strip()
+
+
 def merged(new: str, old: str, *, mine: str | None = None, same_weights: bool = True) -> Merged:
     """The new card with what was edited in the old one.
 
@@ -196,7 +201,7 @@ def _merged_metadata(new: str, old: str, same_weights: bool) -> str:
         if others:
             index = {"name": fresh.get("model_name", ""), **(result.get("model-index") or [{}])[0]}
             result["model-index"] = [{**index, "results": [*_results(fresh), *others]}]
-    return f"---\n{yaml.safe_dump(result, sort_keys=False, allow_unicode=True)}---\n\n"
+    return f"---\n{yaml.safe_dump(result, sort_keys=False, allow_unicode=True)}---\n"
 
 
 def _read(metadata: str) -> dict[str, Any] | None:

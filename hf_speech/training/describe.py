@@ -21,6 +21,9 @@ _GIVEN_AS = {
 }
 _PLURALS = {"loss": "losses"}
 _BASE = "another YAML file, as seen from this one, whose fields hold where this one does not give them"
+_PUBLISHING = ["  hub_model_id                OWNER/NAME; none: the name of the model"]
+_PUBLISHING += ["  hub_private_repo            whether only its owner may see it (false)"]
+_PUBLISHING += ["  hub_revision                a branch, made if need be (main)"]
 _SPEEDS = """augment (--augment; each happens with its probability):
   {speeds: [1], speed_classes: false}
                         Factors of which one is drawn; whether each makes speakers of its own."""
@@ -37,6 +40,7 @@ def describe_fields() -> str:
             lines.append(f"  {item.name:28}{item.metadata['help']}{shown}")
     lines.append("training: all fields of transformers' TrainingArguments; ours differ in these defaults")
     lines += [f"  {name:28}{value}" for name, value in TRAINING_DEFAULTS.items() if name not in OF_THE_RUN]
+    lines += ["  push_to_hub                 push the finished model to the Hub (false), as", *_PUBLISHING]
     return "\n".join(lines)
 
 

@@ -40,7 +40,11 @@ def check_publishing(config: RunConfig) -> None:
     from ..hub.push import check_push
 
     said = {"license": config.run.license, "language": config.run.language}
-    check_push("model", _repo(config), _options(config), {name: value for name, value in said.items() if value})
+    try:
+        check_push("model", _repo(config), _options(config), {name: value for name, value in said.items() if value})
+    except InputError as error:
+        named = "" if given.get("hub_model_id") else " (--hub-model-id OWNER/NAME gives another name)"
+        raise InputError(f"push_to_hub: {error}{named}") from error
 
 
 def publish(config: RunConfig, folder: Path) -> None:

@@ -61,7 +61,8 @@ def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     """The run: on the shipped voices, or on a data set that need not have splits."""
     path = str(files(__package__) / CONFIG)
     if data_dir is None:
-        shipped = {"target": "speaker_id", "data_name": "hf_speech samples", "language": ["en"], "synthetic": True}
+        shipped: dict[str, Any] = {"target": "speaker_id", "data_name": "hf_speech samples", "language": ["en"]}
+        shipped |= {"data_license": "CC0-1.0", "synthetic": True}
         return read_config(path, {**shipped, **given, "dataset": str(sample_corpus())})
     if not Path(data_dir).exists():
         raise InputError(f"{data_dir}: there is no such file or folder; give class folders, or a csv")

@@ -43,7 +43,8 @@ def readme(hub: Hub, repo: str, kind: str = "space") -> str:
 
 
 def test_a_space_goes_up_in_one_commit(ada: Command, app: Path) -> None:
-    url, told, left = ada("push-space", app, "try-it", "--private", "--message", "First try")
+    url, told, seen, left = ada("push-space", app, "try-it", "--private", "--message", "First try")
+    assert seen == "  private: only who may see it does"
     assert url == f"{ada.hub.endpoint}/spaces/ada/try-it"
     assert "all 3 files are on the Hub as they are here" in told and left == "  left here: .env"
     assert commits_of(ada.hub, "ada/try-it")[0] == "First try" and len(commits_of(ada.hub, "ada/try-it")) == 2
@@ -95,8 +96,9 @@ def test_a_branch_is_made_and_main_stays(ada: Command, app: Path) -> None:
         path_or_fileobj=edited.encode(), path_in_repo="README.md", repo_id="ada/try-it", repo_type="space"
     )
     (app / "app.py").write_text("second\n")
-    ada("push-space", app, "try-it", "--revision", "v2")
+    url, *_ = ada("push-space", app, "try-it", "--revision", "v2")
     assert b"that I love." in files_of(ada.hub, "ada/try-it", revision="v2")["README.md"]
+    assert url.endswith("/spaces/ada/try-it/tree/v2")
     assert files_of(ada.hub, "ada/try-it", revision="v2")["app.py"] == b"second\n"
     assert files_of(ada.hub, "ada/try-it")["app.py"] == b"import gradio\n"
 
@@ -106,6 +108,7 @@ def test_a_pull_request_is_offered_to_somebody_else(ada: Command, app: Path) -> 
     bob.create_repo("bob/try-it", repo_type="space", space_sdk="gradio")
     url, *_ = ada("push-space", app, "bob/try-it", "--create-pr", "--message", "Try mine")
     assert url.endswith("/spaces/bob/try-it/discussions/1")
+    assert "A Space." in ada.hub.api("bob").get_discussion_details("bob/try-it", 1, repo_type="space").events[0].content
     assert "app.py" not in files_of(ada.hub, "bob/try-it")
     assert "app.py" in files_of(ada.hub, "bob/try-it", revision="refs/pr/1")
     bob.merge_pull_request("bob/try-it", 1, repo_type="space")
@@ -255,7 +258,7 @@ def test_names_that_are_none_are_refused(ada: Command, app: Path, name: str) -> 
 def test_what_others_see_stays_what_it_was(ada: Command, app: Path, model: Path) -> None:
     ada("push-space", app, "try-it")
     line = ada.refused("push-space", app, "try-it", "--private")
-    assert "everybody can see this repository, and this space is private; make it private in its settings" in line
+    assert "everybody can see this repository already; --private does not hide what is there" in line
     assert "--private and --public: give one of them" in ada.refused("push", model, "x", "--private", "--public")
 
 
@@ -281,7 +284,7 @@ def test_a_card_that_the_hub_refuses_stops_the_push(ada: Command, app: Path) -> 
 
 def test_a_data_set_is_private_and_comes_back_as_it_was(ada: Command, corpus: Path, tmp_path: Path) -> None:
     folder = prepared_data(tmp_path / "data", corpus)
-    url, told = ada("push", folder, "mine")
+    url, told, *_ = ada("push", folder, "mine")
     assert url == f"{ada.hub.endpoint}/datasets/ada/mine"
     assert "all 4 files are there, and load_dataset streams train, test from them" in told
     assert ada.hub.api("ada").dataset_info("ada/mine").private
@@ -291,6 +294,18 @@ def test_a_data_set_is_private_and_comes_back_as_it_was(ada: Command, corpus: Pa
     assert all(there[name] == (folder / name).read_bytes() for name in audit["files"] if name != "README.md")
 
 
+def test_a_licence_on_the_page_of_a_data_set_loses_no_rows(ada: Command, corpus: Path, tmp_path: Path) -> None:
+    ada("push", prepared_data(tmp_path / "data", corpus), "mine")
+    card = readme(ada.hub, "ada/mine", "dataset").replace("---\n", "---\nlicense: cc0-1.0\n", 1)
+    ada.hub.api("ada").upload_file(
+        path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="ada/mine", repo_type="dataset"
+    )
+    words = ["prepare", "csv", "--data-dir", corpus.parent, "--output-dir", tmp_path / "more", "--test", "0.25"]
+    told = ada(*words, "--validation", "0.25", "--push-to-hub", "mine")
+    assert "load_dataset streams train, validation, test from them" in "\n".join(told)
+    assert "license: cc0-1.0" in readme(ada.hub, "ada/mine", "dataset")
+
+
 def test_a_licensed_corpus_is_published_by_who_may_only(ada: Command, corpus: Path, tmp_path: Path) -> None:
     folder = prepared_data(tmp_path / "data", corpus)
     audit = json.loads((folder / "audit.json").read_text())
@@ -298,7 +313,9 @@ def test_a_licensed_corpus_is_published_by_who_may_only(ada: Command, corpus: Pa
     line = ada.refused("push", folder, "mine", "--public")
     assert "iemocap comes under terms that say who may get it" in line and "--i-may-redistribute" in line
     ada.hub.api("ada").create_repo("ada/open", repo_type="dataset")
-    assert "everybody can see this repository, and this dataset is private" in ada.refused("push", folder, "open")
+    assert "everybody can see this repository, and data are pushed to private ones" in ada.refused(
+        "push", folder, "open"
+    )
     assert not [asked for asked in ada.hub.requests if asked.method == "PUT"]
 
 
