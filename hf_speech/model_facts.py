@@ -15,7 +15,7 @@ def model_facts(
     """The `model` section, for a model of ours or any other audio classifier.
 
     Args:
-        model: the model.
+        model: the model, with its labels by its own names: not, or not yet, `relabel`led.
         name: what it is called.
         backbone: Hub name of the encoder it started from; None: as the model knows it, or from scratch.
         licence: of the weights.

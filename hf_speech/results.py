@@ -11,11 +11,13 @@ The form (a key that is not listed here is kept and not read):
                pooling, projection: {name, options}}; adapter: {kind: "lora", ...}, merged into the weights;
                bytes: of the safetensors files; layer_weights: [share, ...] of the encoder's input and of each layer in
                what is pooled, where they are learned
-    data       name: owner/name on the Hub, or a plain name; target: the column that is predicted; unit: of a regression
+    data       name: owner/name on the Hub, or a plain name; on_hub (may be left out): whether the data were read from
+               the Hub by that name; target: the column that is predicted; unit: of a regression
                target; synthetic: made speech?; language: [code, ...]; license: of the data;
                splits: {name: {utterances, speakers, seconds, labels: {label: utterances}}} (null: streamed; labels
                are the first task's, and task_labels: {task: {label: utterances}} has all where there are several;
-               groups: {column: {group: utterances}}, of what is known of the speakers, may be left out);
+               groups: {column: {group: utterances}}, of what is known of the speakers, may be left out;
+               group_labels: {task: {column: {group: [label, ...]}}}, those that occur in a group, may be left out);
                split_rule: {split: rule}; left_out: [{file or row, reason}, ...]; unlabelled: rows without a target;
                overlaps (may be left out): [{between: [split, split], what: column, "file" or "content", count: in both,
                of: [in the first, in the second], examples: [...]}, ...], those that were found; null: not looked for;
@@ -27,7 +29,9 @@ The form (a key that is not listed here is kept and not read):
     confusion  {labels: [name, ...], counts: [[...], ...]}, rows are labels, columns predictions, of the first task that
                has one; null in a regression
     run        seed; commit: of hf_speech; versions: {library: version}; device; wall_seconds; steps; epochs;
-               arguments: the whole configuration; recipe: what a reader wants of it {optimizer, learning_rate, ...};
+               arguments: the whole configuration, with label_map where the model's labels were read by other names
+               {label: name, or null where it was left out}, as the numbers and the counts of labels are;
+               recipe: what a reader wants of it {optimizer, learning_rate, ...};
                of a training selection: {metric, value, step, greater_is_better}, what the kept weights were chosen by
                on validation rows, or null; of a cross-validation experiment: {folds, runs, members, skipped, ...};
                speed (may be left out): {audio_seconds_per_second, split, latency_seconds, utterance_seconds,
@@ -117,7 +121,7 @@ _TASK: dict[str, tuple[type, ...]] = {
 # What may be left out, and what it is where it is there.
 _OPTIONAL: dict[str, dict[str, tuple[type, ...]]] = {
     "model": {"bytes": (int,), "layer_weights": (list,), "tasks": (list,)},
-    "data": {"overlaps": (list, type(None)), "compared": (list,)},
+    "data": {"overlaps": (list, type(None)), "compared": (list,), "on_hub": (bool,)},
     "run": {"speed": (dict,), "energy": (dict,)},
     "run.speed": {
         "audio_seconds_per_second": (int, float, type(None)),
@@ -213,7 +217,7 @@ def validate(content: Any, where: str = FILE_NAME) -> None:
     for i, task in enumerate(content["model"].get("tasks", [])):
         _check_fields(task, _TASK, f"{where}: model.tasks[{i}]")
     for name, split in content["data"]["splits"].items():
-        known = _SPLIT | ({"groups": (dict,)} if "groups" in split else {})
+        known = _SPLIT | {name: (dict,) for name in ("groups", "group_labels") if name in split}
         _check_fields(split, known, f"{where}: data.splits.{name}")
     for i, overlap in enumerate(content["data"].get("overlaps") or ()):
         _check_overlap(overlap, f"{where}: data.overlaps[{i}]")

@@ -191,6 +191,8 @@ def _change(change: str, value: object) -> dict:
         ("model.layer_weights", 0.5, r"model\.layer_weights is 0.5; it must be a list"),
         ("data.compared", None, r"data\.compared is None; it must be a list"),
         ("data.splits.test.groups", [], r"data\.splits\.test\.groups is \[\]; it must be an object"),
+        ("data.splits.test.group_labels", [], r"data\.splits\.test\.group_labels is \[\]; it must be an object"),
+        ("data.on_hub", "yes", r"data\.on_hub is 'yes'; it must be a bool"),
         ("run.speed", 3.0, r"run\.speed is 3.0; it must be an object"),
         ("run.speed", {"split": "test"}, r"run\.speed has no 'audio_seconds_per_second'"),
         ("run.energy", {"kwh": 1.0}, r"run\.energy has no 'co2_kg'"),
@@ -211,7 +213,7 @@ def test_what_lacks_the_form_is_refused_and_not_written(
 def test_what_may_be_left_out_may_be_there() -> None:
     content = example()
     content["model"] |= {"bytes": 1, "layer_weights": [0.5, 0.5]}
-    content["data"]["compared"] = ["file"]
+    content["data"] |= {"compared": ["file"], "on_hub": True}
     content["data"]["splits"]["test"]["groups"] = {"gender": {"female": 3}}
     speed = {"audio_seconds_per_second": None, "split": None, "latency_seconds": 0.1, "utterance_seconds": 5.0}
     content["run"]["speed"] = speed | {"repetitions": 5, "threads": 1, "dtype": "float32"}

@@ -2,13 +2,20 @@
 
 import argparse
 import logging
+import math
 import shlex
 from pathlib import Path
 
+import yaml
+
 from ..errors import EXIT_OK, InputError
+from ..fields import parse_flags, read_yaml
+from ..public import without_places
 from .parser import Commands, add_command
 
 logger = logging.getLogger(__name__)
+
+_PLACES = ("data_dir", "audio_root", "output_dir")  # fields that say where data lie, and nothing of what they are
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -68,42 +75,71 @@ def add_card(commands: Commands) -> None:
     """Puts `card` into the parser."""
     card = add_command(commands, "card", _card, "write README.md anew from results.json", "hf-speech card my-model")
     card.add_argument("folder", metavar="DIR", help="a model's folder")
+    card.add_argument("--overwrite-card", action="store_true", help="lose what was edited in it")
 
 
 def _evaluate(options: argparse.Namespace, fields: list[str]) -> int:
-    from ..fields import parse_flags
     from ..label_map import read_label_map
     from ..training.measure import measure
     from ..training.run import summary
 
-    folder, api = Path(options.output_dir or f"evaluation-{Path(options.model).name}"), None
+    folder, offer = Path(options.output_dir or f"evaluation-{Path(options.model).name}"), None
+    given = parse_flags(fields)
     if options.push_results:
         from ..hub.offers import check_offer, offer_results
 
-        api = check_offer(options.model, options.dataset)
+        home = given.get("data_dir")
+        home = None if home is None else str(home)
+        offer = check_offer(options.model, options.dataset, revision=options.revision, data_dir=home)
     results = measure(
         options.model,
         options.dataset,
         folder,
-        parse_flags(fields),
+        given,
         split=options.split,
-        revision=options.revision,
+        revision=offer.model_commit if offer else options.revision,  # what is told is of this very commit
         label_map=None if options.label_map is None else read_label_map(options.label_map),
         trust_remote_code=options.trust_remote_code,
         overwrite=options.overwrite,
     )
     print(summary(results, folder))
-    if api is not None:
+    if offer is not None:
         words = ["hf-speech", "evaluate", options.model, options.dataset, *_given(options, fields)]
-        print(offer_results(api, options.model, options.dataset, results, shlex.join(words)))
+        print(offer_results(offer, results, shlex.join(words)))
     return EXIT_OK
 
 
 def _given(options: argparse.Namespace, fields: list[str]) -> list[str]:
-    """What was given on the command line that decides what is measured, as one would give it again."""
+    """What was given on the command line that decides what is measured, as one would give it again elsewhere.
+
+    No place on this machine is in it.
+    """
     said = {"--split": options.split, "--label-map": options.label_map, "--revision": options.revision}
     flags = [word for flag, value in said.items() if value is not None for word in (flag, value)]
-    return [*flags, *(["--trust-remote-code"] if options.trust_remote_code else []), *fields]
+    return [*flags, *(["--trust-remote-code"] if options.trust_remote_code else []), *_without_places(fields)]
+
+
+def _without_places(fields: list[str]) -> list[str]:
+    """The words of fields without those that say only where something lies, and without paths in the others."""
+    said, is_place = [], False
+    for word in fields:
+        if word.startswith("--"):
+            flag, sign, value = word.partition("=")
+            is_place = flag.removeprefix("--").replace("-", "_") in _PLACES
+            public = f"{flag}={_public(value)}" if sign else word
+        else:
+            public = _public(word)
+        if not is_place:
+            said.append(public)
+    return said
+
+
+def _public(value: str) -> str:
+    """The value of a field without paths of this machine; a table or list of YAML without those in it."""
+    content = read_yaml(value)
+    if isinstance(content, dict | list) and without_places(content) != content:
+        return yaml.safe_dump(without_places(content), default_flow_style=True, width=math.inf).strip()
+    return str(without_places(value)) if isinstance(content, str) else value
 
 
 def _predict(options: argparse.Namespace, fields: list[str]) -> int:
@@ -143,5 +179,8 @@ def _card(options: argparse.Namespace, fields: list[str]) -> int:
     kind = experiment_in(folder)
     if kind is not None:
         raise InputError(f"{folder}: holds a {kind}, which writes its page itself; give the folder of a run in it")
-    print(write_recipe_card(folder) if is_recipe(folder) else write_card(folder))
+    if is_recipe(folder):
+        print(write_recipe_card(folder))
+    else:
+        print(write_card(folder, overwrite=options.overwrite_card))
     return EXIT_OK

@@ -78,7 +78,8 @@ def _pictures(results: Facts, files: Collection[str], captions: Mapping[str, str
         for ending, of_task in endings.items():
             if plot_name(kind, ending) in files:
                 title, colon, rest = caption.partition(":")
-                yield f"![{title}{of_task}{colon}{rest}]({plot_name(kind, ending)})"
+                caption_of_task = f"{title}{of_task}{colon}{rest}"
+                yield f"![{title}{of_task}]({plot_name(kind, ending)})\n\n*{caption_of_task}*"
 
 
 def write_card(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

@@ -9,9 +9,23 @@ from itertools import combinations
 
 from ..data.audit import in_words
 from ..results import group_of
+from .labels import is_of_labels, label_names, labels_there
 from .markdown import bullets
 from .measured import group_numbers
-from .words import Facts, count, interval_of, is_held_out, is_of_trials, metric_title, percent, tasks_of, whole
+from .words import (
+    Facts,
+    code,
+    count,
+    interval_of,
+    is_held_out,
+    is_of_trials,
+    is_pretrained,
+    is_trained,
+    metric_title,
+    percent,
+    tasks_of,
+    whole,
+)
 
 FEW_SPEAKERS = 30
 FEW_UTTERANCES = 100
@@ -38,6 +52,7 @@ _OTHERS = (
     "your own speech before you rely on them."
 )
 _ALONE = ", which are of utterances alone: a few speakers may make it"
+_UNLIKE = "; the two groups have utterances of different labels, which may be why"
 _FACTS = ("gender", "age", "language", "both")  # first word of the groups that are set against each other
 
 
@@ -61,22 +76,40 @@ def caveats(results: Facts) -> list[str]:
 def _of_the_data(results: Facts) -> Iterator[str]:
     data = results["data"]
     train = data["splits"].get("train")
-    if data["synthetic"]:
+    if data["synthetic"] and is_trained(results):
         yield "**The data are synthetic**: it is a demonstration, not a model for real speech."
+    elif data["synthetic"]:
+        yield "**The data that it was measured on are synthetic**: the numbers say nothing about real speech."
     if train is None:
-        yield "What it was trained on is not recorded."
+        yield (
+            "What it was trained on is not recorded: whether it had met the speech, or the voices, that it was "
+            "measured on is not known."
+        )
+    elif train["utterances"] is None:
+        yield (
+            "The training data were streamed and not counted: whether it was measured on voices that it learned from "
+            "is not known."
+        )
     elif train["speakers"] is None:
         yield "The data do not say who speaks: whether it was measured on voices that it learned from is not known."
     elif train["speakers"] < FEW_SPEAKERS and data["target"] != "speaker_id":
         yield f"It learned from {count(train['speakers'], 'speaker')} only, and may do worse on other voices."
-    if data["language"]:
-        only = "this language" if len(data["language"]) == 1 else "these languages"
-        yield f"It heard only {only} in training: {', '.join(data['language'])}. On others it is not measured."
-    else:
-        yield "The language of the training data is not recorded."
+    yield _of_languages(results)
     yield from _of_balance(results)
     if any(task["problem_type"] == "regression" for task in tasks_of(results)):
         yield "It can answer with values outside the range of its training labels."
+
+
+def _of_languages(results: Facts) -> str:
+    """Which languages it was trained or measured on; what an encoder had heard before is not known here."""
+    languages = results["data"]["language"]
+    if not languages:
+        return f"The language of the {'training ' if is_trained(results) else ''}data is not recorded."
+    only = f"{'this language' if len(languages) == 1 else 'these languages'} only"
+    did = "was measured on" if not is_trained(results) else "was fine-tuned on" if is_pretrained(results) else "heard"
+    where = " in training" if did == "heard" else ""
+    others = "how it does on others is not known" if not is_trained(results) else "on others it is not measured"
+    return f"It {did} {only}{where}: {', '.join(languages)}; {others}."
 
 
 def _of_balance(results: Facts) -> Iterator[str]:
@@ -84,20 +117,22 @@ def _of_balance(results: Facts) -> Iterator[str]:
     train = results["data"]["splits"].get("train") or {}
     for task in tasks_of(results):
         counts = (train.get("task_labels") or {}).get(task["name"], train.get("labels")) or {}
-        if not sum(counts.values()) or set(counts) != set(task["labels"]):
+        if not sum(counts.values()) or set(counts) != set(label_names(results, task)):
             continue
+        several = task["problem_type"] == "multi_label_classification"  # an utterance has any number of labels
+        total = train["utterances"] if several else sum(counts.values())
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         if counts[most] >= UNEVEN * counts[least]:
             yield (
-                f"Its training labels are uneven: `{most}` has {_share(counts, most)} of the utterances and `{least}` "
-                f"{_share(counts, least)}, so it may name the rarer ones too seldom."
+                f"Its training labels are uneven: {code(most)} has {percent(counts[most] / total)} of the utterances "
+                f"and {code(least)} {percent(counts[least] / total)}, so it may name the rarer ones too seldom."
             )
     for column, counts in (train.get("groups") or {}).items():
         most = max(counts, key=counts.__getitem__)
         if counts[most] >= ONE_SIDED * sum(counts.values()):
             yield (
                 f"Of the training utterances whose speaker's {column} is known, {_share(counts, most)} are of "
-                f"`{most}`: it may do worse on others."
+                f"{code(most)}: it may do worse on others."
             )
 
 
@@ -132,7 +167,7 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
         yield "Performance on a test split is not measured."
     for task in tasks_of(results) if len(tasks_of(results)) > 1 else ():
         if not any(is_held_out(m["split"]) and m["name"].startswith(f"{task['name']}/") for m in metrics):
-            yield f"How well it predicts `{task['name']}` is not measured: no held-out utterance has a value."
+            yield f"How well it predicts {code(task['name'])} is not measured: no held-out utterance has a value."
     for name in dict.fromkeys(metric["split"] for metric in metrics):
         counts = [m["n"] for m in metrics if m["split"] == name and not is_of_trials(m["name"])]
         if not counts:
@@ -151,7 +186,10 @@ def _of_the_measure(results: Facts) -> Iterator[str]:
 
 
 def _of_groups(results: Facts) -> Iterator[str]:
-    """Groups between which a number differs by more than its intervals; or that nobody knows of groups."""
+    """Groups between which a number differs by more than its intervals; or that nobody knows of groups.
+
+    An average over labels is compared only where it is known which of them occur in each group.
+    """
     numbers = group_numbers(results)
     if not numbers:
         yield "How it does for groups of speakers, by gender, age or language, is not measured."
@@ -160,13 +198,15 @@ def _of_groups(results: Facts) -> Iterator[str]:
         facts = {group_of(metric)[1].partition(" ")[0] for metric in (one, other)}
         places = {(metric["name"], metric["dataset"], group_of(metric)[0]) for metric in (one, other)}
         gap = max(one["low"] - other["high"], other["low"] - one["high"])
-        if len(facts) == len(places) == 1 and facts <= {*_FACTS} and gap > 0:
+        unknown = is_of_labels(results, one) and None in (labels_there(results, one), labels_there(results, other))
+        if len(facts) == len(places) == 1 and facts <= {*_FACTS} and gap > 0 and not unknown:
             apart.setdefault((*places.pop(), *facts), []).append((gap, one, other))
     for found in apart.values():
         _, one, other = max(found, key=lambda pair: pair[0])
-        told = [f"`{group_of(metric)[1]}` ({interval_of(metric)})" for metric in (one, other)]
+        told = [f"{code(group_of(metric)[1])} ({interval_of(metric)})" for metric in (one, other)]
         alone = _ALONE if "utterance" in (one["interval_unit"], other["interval_unit"]) else ""
+        unlike = is_of_labels(results, one) and labels_there(results, one) != labels_there(results, other)
         yield (
             f"It does not serve all speakers alike: {metric_title(one['name'])} differs between {told[0]} and "
-            f"{told[1]} by more than the intervals{alone}."
+            f"{told[1]} by more than the intervals{alone}{_UNLIKE if unlike else ''}."
         )

@@ -136,8 +136,15 @@ def _status(error: Exception) -> int | None:
 
 
 def _is_lost(error: Exception) -> bool:
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
+    if isinstance(error, LocalEntryNotFoundError):  # the client has looked into its cache, as nobody answered
+        return True
     return not isinstance(error, OfflineModeIsEnabled | HFValidationError | EntryNotFoundError)
 
 
@@ -174,6 +181,7 @@ def shortened(text: str) -> str:
 def _in_words(error: Exception, mend: str) -> str:
     from huggingface_hub.errors import (
         EntryNotFoundError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -187,7 +195,7 @@ def _in_words(error: Exception, mend: str) -> str:
         return "there is no such revision on the Hub; give the name of a branch, a tag or a commit"
     if isinstance(error, RepositoryNotFoundError):
         return "there is no such repository on the Hub, or this token may not see it; give its name as OWNER/NAME"
-    if isinstance(error, EntryNotFoundError):
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return f"{said}; look at the repository's files"
     if status == 401:
         return "the Hub does not know this token; log in with `hf auth login`, or set HF_TOKEN to a new one"

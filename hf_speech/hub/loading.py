@@ -1,6 +1,9 @@
 """How a model is loaded and asked, in code that runs: a section of the card."""
 
-from .words import Facts, compares_voices, is_hub_id, tasks_of
+import json
+import shlex
+
+from .words import Facts, code, compares_voices, is_hub_id, is_of_trials, tasks_of
 
 
 def how_to_load(results: Facts) -> str:
@@ -9,22 +12,27 @@ def how_to_load(results: Facts) -> str:
     name, rate = model["name"], model["sample_rate"]
     place = "" if is_hub_id(name) else "  # this model's folder"
     asked, answers = _answers(tasks)
-    first = f" (it answers for `{tasks[0]['name']}`, the first task)" if len(tasks) > 1 else ""
+    ours, trusted = _is_ours(results), _trusted(results)
+    given, first = "the package `hf_speech`" if ours else "transformers", ""
+    if len(tasks) > 1:
+        first = f" (it answers for {code(tasks[0]['name'])}, the first task)"
+    kind = "AutoModelForAudioXVector" if _is_x_vector(results) else "AutoModelForAudioClassification"
+    registers = "import hf_speech  # registers the Auto classes\n" if ours else ""
+    read = "\n\nIt brings code of its own; read that before you let it run." if trusted and not ours else ""
     return f"""## How to load it
 
 {_on_the_command_line(results)}
 
-In Python, with the package `hf_speech` installed:
+In Python, with {given} installed:{read}
 
 ```python
 import soundfile
 import torch
-import hf_speech  # registers the Auto classes
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+{registers}from transformers import AutoFeatureExtractor, {kind}
 
-name = "{name}"{place}
-model = AutoModelForAudioClassification.from_pretrained(name).eval()
-extractor = AutoFeatureExtractor.from_pretrained(name)
+name = {json.dumps(name, ensure_ascii=False)}{place}
+model = {kind}.from_pretrained(name{trusted if not ours else ""}).eval()
+extractor = AutoFeatureExtractor.from_pretrained(name{trusted if not ours else ""})
 waveform, rate = soundfile.read("speech.wav", dtype="float32")  # mono, at {rate} Hz
 inputs = extractor(waveform, sampling_rate=rate, return_tensors="pt")
 with torch.no_grad():
@@ -32,26 +40,51 @@ with torch.no_grad():
 {answers}
 ```
 
-{_embeddings(results)}Without it, leave out `import hf_speech` and let the code that lies beside the weights run:
+{_embeddings(results)}{_without_the_package(results)}{_as_a_pipeline(results, first)}"""
+
+
+def _without_the_package(results: Facts) -> str:
+    """How a model of ours is loaded by transformers alone; any other one is anyway."""
+    if not _is_ours(results):
+        return ""
+    return """Without it, leave out `import hf_speech` and let the code that lies beside the weights run:
 
 ```python
 model = AutoModelForAudioClassification.from_pretrained(name, trust_remote_code=True).eval()
 ```
 
-As a pipeline, either way{first}:
+"""
+
+
+def _as_a_pipeline(results: Facts, first: str) -> str:
+    if _is_x_vector(results):
+        return "transformers has no pipeline for x-vectors."
+    either = ", either way" if _is_ours(results) else ""
+    return f"""As a pipeline{either}{first}:
 
 ```python
 from transformers import pipeline
 
-classify = pipeline("audio-classification", model=name, trust_remote_code=True)
+classify = pipeline("audio-classification", model=name{_trusted(results)})
 print(classify({{"raw": waveform, "sampling_rate": rate}}))
-```{_of_the_pipeline(tasks[0])}"""
+```{_of_the_pipeline(tasks_of(results)[0])}"""
+
+
+def _trusted(results: Facts) -> str:
+    """The argument that lets code beside the weights run, where there is such code: in ours, or as it was measured."""
+    own_code = _is_ours(results) or results["run"]["arguments"].get("trust_remote_code")
+    return ", trust_remote_code=True" if own_code else ""
+
+
+def _is_x_vector(results: Facts) -> bool:
+    return not _is_ours(results) and results["model"]["architecture"].endswith("ForXVector")
 
 
 def _on_the_command_line(results: Facts) -> str:
     """What to type, where the package is installed."""
-    name = results["model"]["name"]
-    lines = [f"hf-speech predict {name} speech.wav"]
+    name = shlex.quote(" ".join(results["model"]["name"].split()))
+    trusted = " --trust-remote-code" if _trusted(results) and not _is_ours(results) else ""
+    lines = [f"hf-speech predict {name} speech.wav{trusted}"]
     if _is_ours(results) and compares_voices(results):
         lines.insert(0, f"hf-speech verify {name} one.wav other.wav  # the same speaker?")
     return "With the package `hf_speech` installed:\n\n```bash\n" + "\n".join(lines) + "\n```"
@@ -79,14 +112,19 @@ def _of_the_pipeline(task: Facts) -> str:
 def _answers(tasks: list[Facts]) -> tuple[str, str]:
     """What of the outputs is looked at, and the lines that print it."""
     if len(tasks) == 1:
-        comment = f"  # {tasks[0]['unit']}" if tasks[0]["problem_type"] == "regression" and tasks[0]["unit"] else ""
-        return "logits", f"print({_said(tasks[0], 'logits', 'model.config.id2label')}){comment}"
+        return "logits", f"print({_said(tasks[0], 'logits', 'model.config.id2label')}){_unit(tasks[0])}"
     lines = ["labels = {task.name: task.labels for task in model.tasks}"]
     for task in tasks:
-        said = _said(task, f'task_logits["{task["name"]}"]', f'labels["{task["name"]}"]')
-        comment = f"  # {task['unit']}" if task["problem_type"] == "regression" and task["unit"] else ""
-        lines.append(f'print("{task["name"]}:", {said}){comment}')
+        name = json.dumps(task["name"], ensure_ascii=False)
+        said = _said(task, f"task_logits[{name}]", f"labels[{name}]")
+        lines.append(f"print({json.dumps(task['name'] + ':', ensure_ascii=False)}, {said}){_unit(task)}")
     return "task_logits", "\n".join(lines)
+
+
+def _unit(task: Facts) -> str:
+    """A comment with the unit of what is printed, on its line."""
+    unit = " ".join((task["unit"] or "").split())
+    return f"  # {unit}" if task["problem_type"] == "regression" and unit else ""
 
 
 def _said(task: Facts, logits: str, labels: str) -> str:
@@ -107,7 +145,12 @@ def _embeddings(results: Facts) -> str:
     """Two voices compared, where a model of ours was trained to tell speakers apart."""
     if not _is_ours(results) or not compares_voices(results):
         return ""
-    return """Two voices compared, known ones or not; the nearer to 1, the likelier it is the same speaker:
+    from_where = (
+        "its own threshold"
+        if any(is_of_trials(m["name"]) for m in results["metrics"])
+        else ("a threshold found on trials of your own: how well it tells strangers apart was not measured")
+    )
+    return f"""Two voices compared; from which number on it is the same speaker is told by {from_where}:
 
 ```python
 other, rate = soundfile.read("other.wav", dtype="float32")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from .markdown import bullets, known, markdown_table
 from .sources import sources_of
-from .words import Facts, count, in_options, percent, recipe_of_model
+from .words import Facts, count, in_options, is_trained, percent, recipe_of_model
 
 _NOTHING = {"freeze": "none", "freeze_layers": 0}  # settings that say that something was not done
 
@@ -18,7 +18,10 @@ def recipe_section(results: Facts) -> str:
         for name, value in facts.items()
         if value not in (None, {}, []) and _NOTHING.get(name) != value
     ]
-    parts = ["## How it was trained", markdown_table(("Setting", "Value"), rows), *_layers(results["model"])]
+    told = ["## How it was trained"]
+    if not run["recipe"] and not is_trained(results):
+        told = ["## What it is made of", "How it was trained is not recorded."]
+    parts = [*told, markdown_table(("Setting", "Value"), rows), *_layers(results["model"])]
     sources = sources_of(results)
     if sources:
         parts += ["Sources of its parts:", bullets(sources)]
@@ -50,7 +53,7 @@ def costs_section(results: Facts) -> str:
     if speed is not None:
         threads = "" if str(run["device"]).startswith("CPU") else f", {count(speed['threads'], 'thread')}"
         rows.append(("measured on", f"{known(run['device'])}, {speed['dtype']}{threads}"))
-    rows.append(("energy of the training", _energy(run.get("energy"))))
+    rows.append(("energy of the training", _energy(run.get("energy"), bool(run["recipe"].get("encoder_run_once")))))
     return f"## Speed, size and energy\n\n{markdown_table(('What', 'How much'), rows)}"
 
 
@@ -83,7 +86,7 @@ def _many(speed: Facts) -> str:
 _WATCHED = {"machine": "of the whole machine", "process": "of its process alone"}  # codecarbon's modes
 
 
-def _energy(energy: Facts | None) -> str:
+def _energy(energy: Facts | None, encoder_run_once: bool) -> str:
     if energy is None:
         return "not measured"
     told = [f"{energy['kwh']:g} kWh", f"{1000 * energy['co2_kg']:g} g CO2eq"]
@@ -93,6 +96,7 @@ def _energy(energy: Facts | None) -> str:
         _WATCHED.get(str(energy.get("mode"))),
         f"electricity as of {place}" if place else None,
         energy.get("hardware"),
+        "without the encoder's one pass, which went before" if encoder_run_once else None,
     ]
     since = f"; from step {energy['from_step']:,} on" if energy["from_step"] else ""
     return f"{', '.join(told)} ({'; '.join(filter(None, of))}{since})"

@@ -20,6 +20,15 @@ def cell(value: Any) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
+def listed(words: Sequence[str], last: str) -> str:
+    """Words in a row, "and" or "or" before the last one.
+
+    >>> listed(["a", "b", "c"], "and")
+    'a, b and c'
+    """
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
 def known(value: Any) -> Any:
     """The value, or words for one that is not known."""
     return "not recorded" if value is None else value

@@ -3,12 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..results import group_of
+from .labels import label_names, labels_there, task_of, told_of_renaming
 from .markdown import bullets, markdown_table
 from .words import (
     Facts,
+    code,
+    count,
+    escaped,
     interval_of,
     is_held_out,
     is_of_trials,
+    is_trained,
     meaning_of,
     metric_title,
     value_of,
@@ -33,17 +38,19 @@ _INTERVALS = {
 
 def measured(results: Facts) -> str:
     """The section, with a table of its own for groups."""
-    metrics = whole(results["metrics"])
+    metrics = sorted(whole(results["metrics"]), key=lambda metric: not is_held_out(metric["split"]))
     if not metrics:
         return "## Results\n\n**Not measured.** There are no numbers for this model."
-    rows = [(*_number(metric), metric["dataset"], metric["split"], metric["n"]) for metric in metrics]
+    rows = [(*_number(metric), escaped(metric["dataset"]), metric["split"], metric["n"]) for metric in metrics]
     header = ("Metric", "Value", "95 % interval", "Data", "Split", _counted(metrics))
     parts = ["## Results", markdown_table(header, rows)]
     if not any(is_held_out(metric["split"]) for metric in metrics):
         parts.append(
             "**There is no test split**: what it does on speech that had no part in any choice is not measured."
+            if is_trained(results)
+            else "What part this speech had in making it is not known."
         )
-    parts.append(bullets(list(_meanings(metrics))))
+    parts += [bullets(list(_meanings(metrics))), told_of_renaming(results), *_of_labels(results, metrics)]
     for unit in dict.fromkeys(metric["interval_unit"] for metric in metrics):
         of_labels = results["data"]["target"] == "speaker_id" and unit == "utterance"
         held = " The speakers are the labels here, and the numbers hold for these speakers only." if of_labels else ""
@@ -59,6 +66,20 @@ def _number(metric: Facts) -> tuple[str, str, str]:
 def _counted(metrics: Sequence[Facts]) -> str:
     of_trials = {is_of_trials(metric["name"]) for metric in metrics}
     return "Utterances or trials" if len(of_trials) > 1 else "Trials" if True in of_trials else "Utterances"
+
+
+def _of_labels(results: Facts, metrics: Sequence[Facts]) -> Iterator[str]:
+    """A line for each split in which some labels do not occur, as an average over labels is of the others alone."""
+    for metric in metrics:
+        there, task = labels_there(results, metric), task_of(results, metric)
+        names, split = label_names(results, task), code(metric["split"])
+        if metric["name"].rpartition("/")[2] == "uar" and there is not None and len(there) < len(names):
+            which = f" of {code(task['name'])}" if "/" in metric["name"] else ""
+            occur, these = ("occurs", "it") if len(there) == 1 else ("occur", "these")
+            yield (
+                f"Of the {count(len(names), 'label')}{which}, {len(there)} {occur} in the split {split}: the UAR is "
+                f"of {these} alone."
+            )
 
 
 def _meanings(metrics: Sequence[Facts]) -> Iterator[str]:
@@ -85,10 +106,10 @@ def _fingerprints(metrics: Sequence[Facts]) -> list[str]:
     lines = []
     for (dataset, split, items), found in marks.items():
         for mark, tasks in found.items():
-            of_tasks = f", for {' and '.join(f'`{task}`' for task in dict.fromkeys(tasks))}" if len(found) > 1 else ""
+            of_tasks = f", for {' and '.join(code(task) for task in dict.fromkeys(tasks))}" if len(found) > 1 else ""
             lines.append(
-                f"Fingerprint of the {items} in {dataset}, {split}{of_tasks}: `{mark}` (the same items give the "
-                "same one)."
+                f"Fingerprint of the {items} in {escaped(dataset)}, {split}{of_tasks}: `{mark}` (the same items "
+                "give the same one)."
             )
     return lines
 
@@ -108,7 +129,7 @@ def _by_group(results: Facts) -> Iterator[str]:
         several = len({group_of(metric)[0] for metric in numbers}) > 1
         rows = [
             (
-                metric["split"] if several else group_of(metric)[1],
+                escaped(metric["split"] if several else group_of(metric)[1]),
                 *_number(metric),
                 metric["interval_unit"],
                 metric["n"],
@@ -132,4 +153,4 @@ def _too_small(results: Facts) -> Iterator[str]:
         for column, counts in groups.items():
             missing = {group: n for group, n in counts.items() if f"{name}, {column} {group}" not in shown}
             if len(counts) > 1 and missing:
-                yield ", ".join(f"{column} `{group}` ({n:,})" for group, n in missing.items())
+                yield ", ".join(f"{column} {code(group)} ({n:,})" for group, n in missing.items())

@@ -3,7 +3,19 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from .words import Facts, compares_voices, hub_type, is_hub_id, metric_title, tasks_of, whole
+from .words import (
+    Facts,
+    hub_dataset,
+    hub_type,
+    is_held_out,
+    is_hub_id,
+    is_of_trials,
+    is_on_hub,
+    is_trained,
+    metric_title,
+    tasks_of,
+    whole,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -24,6 +36,7 @@ def metadata(results: Facts) -> str:
     license_id = model.get("license")
     listed = license_id is None or re.fullmatch(r"[a-z0-9.-]+", license_id)
     base = model["backbone"] if is_hub_id(model["backbone"]) else None
+    published = hub_dataset(results)
     return ModelCardData(
         language=languages or None,
         license=license_id if listed else "other",
@@ -33,7 +46,7 @@ def metadata(results: Facts) -> str:
         tags=_tags(results),
         base_model=base,
         base_model_relation="finetune" if base else None,
-        datasets=[data["name"]] if is_hub_id(data["name"]) else None,
+        datasets=[published] if published else None,
         metrics=list(dict.fromkeys(evaluation.metric_type for evaluation in measured)) or None,
         model_name=model["name"],
         eval_results=measured or None,
@@ -43,12 +56,22 @@ def metadata(results: Facts) -> str:
 
 def _tags(results: Facts) -> list[str]:
     targets = [task["name"] for task in tasks_of(results) if " " not in task["name"]]  # no tag has a space
-    more = ["speaker-verification"] if compares_voices(results) else []
-    return ["hf_speech", "speech", *targets, *more, *(["synthetic"] if results["data"]["synthetic"] else [])]
+    measured_so = any(is_of_trials(metric["name"]) for metric in results["metrics"])
+    more = ["speaker-verification"] if measured_so else []
+    return [
+        "hf_speech",
+        "speech",
+        *targets,
+        *more,
+        *(["synthetic"] if results["data"]["synthetic"] and is_trained(results) else []),
+    ]
 
 
 def evaluations(results: Facts, revision: str | None = None) -> "list[EvalResult]":
     """The numbers that are defined, as the metadata of a card have them; not those of groups.
+
+    Where something was held out, only its numbers: a reader of the metadata alone can't tell which the choices were
+    made by.
 
     Args:
         results: the content of results.json.
@@ -56,10 +79,11 @@ def evaluations(results: Facts, revision: str | None = None) -> "list[EvalResult
     """
     from huggingface_hub import EvalResult
 
+    known = [metric for metric in whole(results["metrics"]) if metric["value"] is not None]
     return [
         EvalResult(
             task_type=results["model"]["task"],
-            dataset_type=_dataset_type(metric["dataset"]),
+            dataset_type=_dataset_type(metric["dataset"], is_on_hub(results, metric["dataset"])),
             dataset_name=metric["dataset"],
             dataset_split=metric["split"],
             dataset_revision=revision,
@@ -68,24 +92,24 @@ def evaluations(results: Facts, revision: str | None = None) -> "list[EvalResult
             metric_args=hub_type(metric["name"])[1],
             metric_value=metric["value"],
         )
-        for metric in whole(results["metrics"])
-        if metric["value"] is not None
+        for metric in [metric for metric in known if is_held_out(metric["split"])] or known
     ]
 
 
-def _dataset_type(name: str) -> str:
-    """A data set's name as the Hub takes it there: OWNER/NAME, or one word.
+def _dataset_type(name: str, on_hub: bool) -> str:
+    """A data set's name as the Hub takes it there: OWNER/NAME of one that it has, or one word.
 
-    >>> _dataset_type("EMO-DB, seven actors"), _dataset_type("user/data")
-    ('EMO-DB-seven-actors', 'user/data')
+    >>> _dataset_type("EMO-DB, seven actors", False), _dataset_type("user/data", True), _dataset_type("a/b", False)
+    ('EMO-DB-seven-actors', 'user/data', 'a-b')
     """
-    return name if is_hub_id(name) else re.sub(r"[^\w.]+", "-", name, flags=re.ASCII).strip("-") or "data"
+    return name if on_hub else re.sub(r"[^\w.]+", "-", name, flags=re.ASCII).strip("-") or "data"
 
 
 def _emissions(results: Facts) -> dict[str, Any] | None:
     """What the Hub shows of the training's energy; None where it was not measured, or not of all of the training."""
-    energy = results["run"].get("energy")
-    if energy is None or energy["from_step"]:
+    run = results["run"]
+    energy = run.get("energy")
+    if energy is None or energy["from_step"] or run["recipe"].get("encoder_run_once"):
         return None
     place = ", ".join(filter(None, (energy.get("region"), energy.get("country"))))
     facts = {

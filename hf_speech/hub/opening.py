@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator
 
+from .labels import label_names, labels_there, renamed_labels, task_of
 from .markdown import bullets
 from .words import (
     Facts,
     answer,
+    code,
     compares_voices,
     count,
+    escaped,
     in_prose,
     is_held_out,
     is_of_trials,
+    is_pretrained,
+    is_trained,
     main_numbers,
     metric_title,
     percent,
@@ -28,7 +33,13 @@ _SAID = {
 
 def opening(results: Facts) -> str:
     """The title, what the model does, the warning of synthetic speech, and its main numbers."""
-    paragraphs = [f"# {results['model']['name']}", _does(results), *_warning(results), _headline(results), _READ_ON]
+    paragraphs = [
+        f"# {escaped(results['model']['name'])}",
+        _does(results),
+        *_warning(results),
+        _headline(results),
+        _READ_ON,
+    ]
     return "\n\n".join(paragraphs)
 
 
@@ -40,9 +51,8 @@ _READ_ON = (
 
 def _does(results: Facts) -> str:
     tasks = tasks_of(results)
-    compares = (
-        "turns it into an embedding, a vector of numbers by which two voices can be compared, those of people as well "
-        "whom it has never heard"
+    compares = "turns it into an embedding, a vector of numbers by which two voices can be compared" + (
+        "" if any(is_of_trials(m["name"]) for m in results["metrics"]) else "; how well was not measured"
     )
     if results["data"]["target"] == "same speaker":
         return f"This model listens to one utterance of speech and {compares}."
@@ -50,14 +60,18 @@ def _does(results: Facts) -> str:
     if len(tasks) == 1:
         text += f"{answer(tasks[0])}."
     else:
-        text += f"{len(tasks)} things at once:\n\n" + bullets([f"`{task['name']}`: {answer(task)}" for task in tasks])
+        text += f"{len(tasks)} things at once:\n\n" + bullets(
+            [f"{code(task['name'])}: {answer(task)}" for task in tasks]
+        )
     return text + (f"{' ' if len(tasks) == 1 else chr(10) * 2}It also {compares}." if compares_voices(results) else "")
 
 
 def _warning(results: Facts) -> Iterator[str]:
     if results["data"]["synthetic"]:
+        how = ("Fine-tuned on", "fine-tuned") if is_pretrained(results) else ("Made from", "trained")
+        title, did = (how[0], f"{how[1]} and ") if is_trained(results) else ("Measured on", "")
         yield (
-            "> **Made from synthetic speech.** A program made the speech it was trained and measured on."
+            f"> **{title} synthetic speech.** A program made the speech it was {did}measured on."
             "\n> Its numbers say nothing about real speech."
         )
 
@@ -70,12 +84,14 @@ def _headline(results: Facts) -> str:
     said = [_number(results, metric) for metric in numbers]
     on = f"**How good is it?** On {_items(results, first)}"
     if len(said) == 1:
-        return f"{on}, {said[0]}.{_chosen(first)}"
-    return f"{on}:{_chosen(first)}\n\n{bullets([f'{text}.' for text in said])}"
+        return f"{on}, {said[0]}.{_chosen(results, first)}"
+    return f"{on}:{_chosen(results, first)}\n\n{bullets([f'{text}.' for text in said])}"
 
 
-def _chosen(metric: Facts) -> str:
+def _chosen(results: Facts, metric: Facts) -> str:
     """A word of warning about rows that the weights may have been chosen by."""
+    if not is_trained(results):
+        return " What part these utterances had in making it is not known." if not is_of_trials(metric["name"]) else ""
     if is_held_out(metric["split"]):
         return ""
     return " These utterances had a part in making it: expect less of others."
@@ -85,7 +101,7 @@ def _items(results: Facts, metric: Facts) -> str:
     """What was measured: "92 test utterances of 2 speakers whom it had not heard in training"."""
     split = results["data"]["splits"].get(metric["split"]) or {}
     if is_of_trials(metric["name"]):
-        return f"{count(metric['n'], 'pair')} of utterances ({metric['dataset']}, `{metric['split']}`)"
+        return f"{count(metric['n'], 'pair')} of utterances ({escaped(metric['dataset'])}, {code(metric['split'])})"
     named = f"{metric['split']} " if metric["split"] in ("test", "validation") else ""
     number = f"{metric['n']:,}" if metric["n"] != 1 else "one"
     text = f"{number} {named}utterance{'' if metric['n'] == 1 else 's'}"
@@ -114,14 +130,21 @@ def _number(results: Facts, metric: Facts) -> str:
     task, _, name = metric["name"].rpartition("/")
     value, interval = in_prose(metric)
     said = _SAID.get(name, "its {title} is {value}").format(value=value, title=metric_title(name))
-    chance = _chance(results, task, name)
-    guess = f"; guessing gives {chance}" if chance else ""
-    return f"{f'`{task}`: ' if task else ''}{said}; 95 % interval {interval}{guess}"
+    return f"{f'{code(task)}: ' if task else ''}{said}; 95 % interval {interval}{_chance(results, metric)}"
 
 
-def _chance(results: Facts, task: str, name: str) -> str:
-    """What guessing would reach, where that follows from the number of labels; "" otherwise."""
+def _chance(results: Facts, metric: Facts) -> str:
+    """What guessing would reach, where that follows from the number of labels that occur; "" otherwise."""
+    name = metric["name"].rpartition("/")[2]
     if name == "eer":
-        return percent(0.5)
-    labels = next((len(one["labels"]) for one in tasks_of(results) if task in ("", one["name"])), 0)
-    return percent(1 / labels) if name == "uar" and labels else ""
+        return f"; guessing gives {percent(0.5)}"
+    names = label_names(results, task_of(results, metric))
+    if name != "uar" or not names:
+        return ""
+    there = len(labels_there(results, metric) or names)
+    if there < len(names):
+        occur = "one occurs" if there == 1 else f"{there} occur"
+        always = "it" if there == 1 else "always the same one of these"
+        return f"; of the {len(names)} labels {occur} there, and naming {always} gives {percent(1 / there)}"
+    among = f" among the {len(names)} labels of the data" if renamed_labels(results) else ""
+    return f"; guessing{among} gives {percent(1 / len(names))}"

@@ -10,7 +10,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from .edits import Merged, merged, read_card
 from .parcel import CARD, Parcel, kind_of, pack
 from .remote import MAIN, Remote, check_tree, fetch, files_at, head_of
 from .tokens import token_in
+from .words import is_on_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -156,7 +157,11 @@ def _add_benchmarks(api: "HfApi", repo: str, parcel: Parcel) -> None:
         return
     results = Results.read(parcel.folder)
     config = results.run["arguments"].get("dataset_config")
-    for name, text in benchmark_files(api, results.metrics, config, f"{api.endpoint}/{repo}").items():
+    content = asdict(results)
+    files = benchmark_files(
+        api, results.metrics, config, f"{api.endpoint}/{repo}", on_hub=lambda name: is_on_hub(content, name)
+    )
+    for name, text in files.items():
         parcel.write(name, text)
 
 

@@ -1,26 +1,32 @@
 """The card's section of data: what a model was trained on, who is in it, and whether its splits are apart."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from ..data.audit import COMPARED, NOUNS
-from .markdown import cell, known, markdown_table
-from .words import MAX_LISTED, Facts, is_hub_id, tasks_of
+from .labels import label_names
+from .markdown import cell, known, listed, markdown_table
+from .words import MAX_LISTED, Facts, code, escaped, hub_dataset, is_trained, tasks_of
+
+MAX_NAMED = 3  # values in a split's rule; of more, their number is told
 
 
 def training_data(results: Facts) -> str:
     """The section: where the data are from, how many there are of what, whether splits are apart, what is left out."""
     data = results["data"]
-    name = data["name"]
-    link = f"[{name}](https://huggingface.co/datasets/{name})" if is_hub_id(name) else name
-    title = "Training data" if "train" in data["splits"] else "Data it was measured on"
+    name, published = escaped(data["name"]), hub_dataset(results)
+    link = f"[{name}](https://huggingface.co/datasets/{published})" if published else name
+    title = "Training data" if is_trained(results) else "Data it was measured on"
+    languages = ", ".join(data["language"]) or "not recorded"
     parts = [
         f"## {title}",
-        f"Data: {cell(link)}; target: `{data['target']}`; language: {', '.join(data['language']) or 'not recorded'}; "
+        f"Data: {cell(link)}; target: {code(data['target'])}; language: {languages}; "
         f"license of the data: {known(data['license'])}.",
         _splits(data),
-        *(_label_counts(data["splits"], task) for task in tasks_of(results)),
+        *(_label_counts(data["splits"], task, label_names(results, task)) for task in tasks_of(results)),
         _groups(data["splits"]),
         *_audit(results),
     ]
@@ -36,23 +42,41 @@ def _splits(data: Facts) -> str:
             "streamed, not counted" if split["utterances"] is None else split["utterances"],
             known(split["speakers"]),
             known(None if split["seconds"] is None else f"{split['seconds'] / 3600:.2f}"),
-            data["split_rule"].get(name, "the rest" if name == "train" else "not recorded"),
+            _rule(data["split_rule"].get(name, "the rest" if name == "train" else "not recorded")),
         )
         for name, split in data["splits"].items()
     ]
     return markdown_table(("Split", "Utterances", "Speakers", "Hours", "Rule"), rows)
 
 
-def _label_counts(splits: Facts, task: Facts) -> str:
-    """Utterances of each label of a task in each split; empty where it has none, too many, or trials were counted."""
+def _rule(text: str) -> str:
+    """A split's rule; of one that names more than a few values, which may be people's names, their number.
+
+    >>> _rule("speaker_id=a,b,c,d"), _rule("speaker_id=a,b")
+    ('speaker_id: 4 values, named in results.json', 'speaker_id=a,b')
+    """
+    column, equals, values = text.partition("=")
+    count = len(re.split(r"[,|]", values))
+    named = equals and re.fullmatch(r"\w+", column) and count > MAX_NAMED
+    return f"{column}: {count} values, named in results.json" if named else escaped(text)
+
+
+def _label_counts(splits: Facts, task: Facts, names: Sequence[str]) -> str:
+    """Utterances of each label of a task in each split; empty where it has none, too many, or trials were counted.
+
+    Args:
+        splits: of `data`.
+        task: of the model.
+        names: of its labels in the data.
+    """
     counts = [(split.get("task_labels") or {}).get(task["name"], split["labels"]) for split in splits.values()]
-    if not any(counts) or not 0 < len(task["labels"]) <= MAX_LISTED or task["problem_type"] == "regression":
+    if not any(counts) or not 0 < len(names) <= MAX_LISTED or task["problem_type"] == "regression":
         return ""
-    rows = [[label, *((there or {}).get(label, 0) for there in counts)] for label in task["labels"]]
+    rows = [[escaped(label), *((there or {}).get(label, 0) for there in counts)] for label in names]
     if not any(count for row in rows for count in row[1:]):
         return ""
     several = any("task_labels" in split for split in splits.values())
-    title = f"Utterances by `{task['name']}`" if several else "Utterances by label"
+    title = f"Utterances by {code(task['name'])}" if several else "Utterances by label"
     return f"{title}:\n\n{markdown_table(('Label', *splits), rows)}"
 
 
@@ -61,7 +85,7 @@ def _groups(splits: Facts) -> str:
     counts = [split.get("groups") or {} for split in splits.values()]
     columns = dict.fromkeys(column for there in counts for column in there)
     rows = [
-        [f"{column} {group}", *(there.get(column, {}).get(group, 0) for there in counts)]
+        [escaped(f"{column} {group}"), *(there.get(column, {}).get(group, 0) for there in counts)]
         for column in columns
         for group in _in_order([list(there.get(column, {})) for there in counts])
     ]
@@ -104,7 +128,7 @@ def _told_of_audit(compared: Sequence[str], shared: set[str], tasks: Sequence[Ma
     told = []
     if clean:
         singular = [NOUNS.get(what, (what, what))[0] for what in clean]
-        told.append(f"no {_listed(singular, 'or')} is in two splits ({_nouns(compared)} were compared)")
+        told.append(f"no {listed(singular, 'or')} is in two splits ({_nouns(compared)} were compared)")
     elif compared:
         told.append(f"{_nouns(compared)} were compared")
     if unknown:
@@ -115,19 +139,16 @@ def _told_of_audit(compared: Sequence[str], shared: set[str], tasks: Sequence[Ma
 
 
 def _nouns(kinds: Sequence[str]) -> str:
-    return _listed([NOUNS.get(what, (what, what))[1] for what in kinds], "and")
-
-
-def _listed(words: Sequence[str], last: str) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+    return listed([NOUNS.get(what, (what, what))[1] for what in kinds], "and")
 
 
 def _left_out(rows: Sequence[Facts]) -> Iterator[str]:
+    """How many were left out, and why; not which, as the names of files may be those of people."""
     if not rows:
         return
     yield f"Left out: {len(rows)}."
-    yield markdown_table(
-        ("File or row", "Why"), [(row.get("file", row.get("row")), row["reason"]) for row in rows[:MAX_LISTED]]
-    )
-    if len(rows) > MAX_LISTED:
-        yield f"and {len(rows) - MAX_LISTED} more, in results.json."
+    counts = Counter(str(row["reason"]) for row in rows).most_common()
+    yield markdown_table(("Why", "How many"), [(escaped(reason), count) for reason, count in counts[:MAX_LISTED]])
+    if len(counts) > MAX_LISTED:
+        more = sum(count for _, count in counts[MAX_LISTED:])
+        yield f"and {more} more for {len(counts) - MAX_LISTED} other reasons."

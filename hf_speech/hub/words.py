@@ -43,8 +43,8 @@ METRICS: dict[str, tuple[str, str, dict[str, str] | None]] = {
 }
 # Our name of a metric -> what it says, for whoever has not met it.
 MEANINGS = {
-    "uar": "the share of a label's utterances that it recognises, averaged over the labels; guessing gives 1 over "
-    "their number. Higher is better.",
+    "uar": "the share of a label's utterances that it recognises, averaged over the labels that occur; guessing gives "
+    "1 over their number. Higher is better.",
     "accuracy": "the share of all utterances that it recognises; where one label is common, naming it always scores "
     "well. Higher is better.",
     "macro_f1": "how well a label is both found and not named wrongly, averaged over the labels. Higher is better.",
@@ -74,12 +74,59 @@ _AT_PRIOR = re.compile(r"(min_dcf|act_dcf)_([\d.e-]+)")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name is owner/name, as results.json has it only for what is on the Hub.
+    """Whether a name is owner/name, as models and data sets on the Hub have it.
 
     >>> is_hub_id("facebook/wav2vec2-base"), is_hub_id("wav2vec2, from scratch"), is_hub_id("./corpus")
     (True, False, False)
     """
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def is_on_hub(results: Facts, name: str) -> bool:
+    """Whether a data set that results are of is one of the Hub's; where they do not say, by its name alone."""
+    return is_hub_id(name) and bool(results["data"].get("on_hub", True))
+
+
+def hub_dataset(results: Facts) -> str | None:
+    """The name on the Hub of the data that results are of; None: they are from elsewhere."""
+    name = results["data"]["name"]
+    return name if is_on_hub(results, name) else None
+
+
+def is_trained(results: Facts) -> bool:
+    """Whether results tell of a training; else the model was only measured, and may have met anything before."""
+    return "train" in results["data"]["splits"]
+
+
+def is_pretrained(results: Facts) -> bool:
+    """Whether training began with an encoder that had heard other speech before, from the Hub or a folder."""
+    model = results["model"]
+    parts, backbone = model.get("parts"), model["backbone"]
+    if is_hub_id(backbone) or not parts:
+        return is_hub_id(backbone)
+    return not backbone.endswith(", from scratch") and "front end" not in parts
+
+
+def escaped(text: Any) -> str:
+    r"""Text of others in running text: in a line, and without what Markdown or HTML would read as its own.
+
+    >>> print(escaped("[a](b)"))
+    \[a\](b)
+    """
+    return re.sub(r"([\\`*\[\]<>])", r"\\\1", " ".join(str(text).split()))
+
+
+def code(text: Any) -> str:
+    """Text of others as code in a line, whatever backticks and line ends it has.
+
+    >>> code("angry"), code("a`b")
+    ('`angry`', '`` a`b ``')
+    """
+    line = " ".join(str(text).split())
+    if "`" not in line:
+        return f"`{line}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", line))))
+    return f"{fence} {line} {fence}"
 
 
 def tasks_of(results: Facts) -> list[Facts]:
@@ -94,11 +141,11 @@ def tasks_of(results: Facts) -> list[Facts]:
 
 def answer(task: Facts) -> str:
     """What a task predicts: "who speaks: one of 3 labels (...)"."""
-    target = TARGETS.get(task["name"], f"its `{task['name']}`")
+    target = TARGETS.get(task["name"], f"its {code(task['name'])}")
     labels = task["labels"]
     if task["problem_type"] == "regression":
         return f"{target}, as a number" + (f" in {task['unit']}" if task["unit"] else "")
-    listed = ", ".join(f"`{label}`" for label in labels) if len(labels) <= MAX_LISTED else "listed in config.json"
+    listed = ", ".join(map(code, labels)) if len(labels) <= MAX_LISTED else "listed in config.json"
     how = "any of" if task["problem_type"] == "multi_label_classification" else "one of"
     order = " in their order" if task.get("ordered") else ""
     return f"{target}: {how} {len(labels)} labels{order} ({listed})"

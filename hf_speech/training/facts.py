@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, IterableDataset
 
+from ..data.home import find_dataset
 from ..data.targets import labels_of
 from ..public import without_places
 from .config import RunConfig
-from .groups import group_counts
+from .groups import group_counts, groups_of
 from .publishing import FIELDS as OF_PUBLISHING
 from .rows import RunRows
 
@@ -25,6 +26,16 @@ def data_name(config: RunConfig) -> str:
     return path.absolute().parent.name if path.is_file() else path.absolute().name
 
 
+def is_on_hub(config: RunConfig) -> bool:
+    """Whether the data are read from the Hub and called as there: neither a folder, nor a prepared corpus, nor renamed.
+
+    Raises:
+        InputError: a prepared corpus that is not there any more.
+    """
+    name = str(config.data.dataset)
+    return not config.run.data_name and not Path(name).exists() and find_dataset(name, config.data.data_dir) == name
+
+
 def public_arguments(config: RunConfig) -> dict[str, Any]:
     """The fields of a run as results.json and the card show them: local paths by their last name only."""
     given = {name: value for name, value in config.to_dict().items() if name not in OF_PUBLISHING}
@@ -36,6 +47,7 @@ def data_facts(config: RunConfig, rows: RunRows) -> dict[str, Any]:
     rules = {"validation": config.split.validation, "test": config.split.test}
     return {
         "name": data_name(config),
+        "on_hub": is_on_hub(config),
         "target": ", ".join(rows.targets),
         "unit": config.run.unit or "",
         "synthetic": config.run.synthetic,
@@ -113,6 +125,7 @@ def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any
         return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
     labels = labels_of(rows, list(run.targets))
     counts = {task: _counts(labels[task], names) for task, names in run.targets.items()}
+    of_groups = {task: _labels_of_groups(rows, labels[task], names) for task, names in run.targets.items() if names}
     groups = {column: found for column, found in group_counts(rows).items() if column not in run.targets}
     return {
         "utterances": len(rows),
@@ -121,7 +134,18 @@ def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any
         "labels": next(iter(counts.values())),
         **({"task_labels": counts} if len(counts) > 1 else {}),
         **({"groups": groups} if groups else {}),
+        **({"group_labels": of_groups} if any(of_groups.values()) else {}),
     }
+
+
+def _labels_of_groups(rows: Dataset, labels: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Column -> group -> the labels that occur in it, where groups are compared; see `groups.groups_of`."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for column, of_rows in groups_of(rows).items():
+        for group in dict.fromkeys(group for group in of_rows if group is not None):
+            counts = _counts(labels[[one == group for one in of_rows]], names) or {}
+            found.setdefault(column, {})[group] = [name for name, count in counts.items() if count]
+    return found
 
 
 def _counts(labels: np.ndarray, names: Sequence[str] | None) -> dict[str, int] | None:

@@ -76,6 +76,8 @@ def measure(
     # Of several tasks, each says its own.
     trained = {} if others else {"target": first.name, "unit": first.unit}
     known = {name: value for name, value in trained.items() if value}
+    # Before the labels get the data's names: these are of this measurement, not of the model.
+    facts = model_facts(model, name=Path(model_name).absolute().name, backbone=None, licence=None)
     config = read_config(None, {"dataset": dataset, "backbone": model_name, **known, **(fields or {})})
     rows = _read(config, model, extractor, split, label_map or {})
     try:
@@ -85,7 +87,7 @@ def measure(
     name = split or ("test" if "test" in rows.splits else "all")
     evaluation = evaluate_split(config, rows, name, model, extractor, config.training.get("seed", DEFAULT_SEED))
     results = Results(
-        model=model_facts(model, name=Path(model_name).absolute().name, backbone=None, licence=None),
+        model=facts,
         data=data_facts(config, rows),
         metrics=evaluation.metrics,
         confusion=evaluation.confusion,

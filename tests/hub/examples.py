@@ -23,6 +23,8 @@ def full() -> dict[str, Any]:
     for name, (women, men, other) in {"train": (220, 90, 2), "validation": (20, 20, 0), "test": (21, 12, 4)}.items():
         groups = {"female": women, "male": men, "other": other}
         data["splits"][name]["groups"] = {"gender": {group: n for group, n in groups.items() if n}}
+    same = {group: content["model"]["labels"] for group in ("female", "male")}
+    data["splits"]["test"]["group_labels"] = {"emotion": {"gender": same}}
     content["metrics"] += [
         of_group(uar, "gender female", 0.84, 0.71, 0.93, 21),
         of_group(content["metrics"][1], "gender female", 0.83, 0.7, 0.92, 21),
@@ -48,4 +50,15 @@ def full() -> dict[str, Any]:
         "source": "codecarbon 3.3.2",
         "from_step": 0,
     }
+    return content
+
+
+def measured_only(split: str) -> dict[str, Any]:
+    """Somebody else's model, which was measured on one split; nothing is known of its training."""
+    content = example()
+    content["model"] |= {"architecture": "Wav2Vec2ForSequenceClassification", "backbone": "wav2vec2"}
+    content["model"] |= dict.fromkeys(("layer", "pooling", "head", "loss"))
+    content["data"] |= {"splits": {split: content["data"]["splits"]["test"]}, "split_rule": {}, "overlaps": None}
+    content["metrics"] = [metric | {"split": split} for metric in content["metrics"]]
+    content["run"] |= {"recipe": {}, "steps": None, "epochs": None, "arguments": {}}
     return content

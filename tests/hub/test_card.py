@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from hf_speech.errors import InputError
 from hf_speech.hub.card import render_card, write_card
 from hf_speech.hub.edits import unsigned
+from hf_speech.hub.words import hub_dataset
 from hf_speech.plots import FILE_NAMES
 from hf_speech.results import Results
 
@@ -99,10 +100,10 @@ def test_license_is_that_of_the_weights(license: str | None, expected: tuple) ->
 def test_odd_names_keep_the_yaml_and_the_tables_whole() -> None:
     content = example()
     content["data"]["name"] = content["metrics"][0]["dataset"] = 'a: "b" | c\n- d'
-    content["data"]["left_out"] = [{"row": 3, "reason": "two\nlines | and a bar"}]
+    content["data"]["left_out"] = [{"row": 3, "reason": "two\nlines | and a bar"}] * 3
     card = ModelCard(render_card(content))
     assert card.data.eval_results[0].dataset_name == 'a: "b" | c\n- d'
-    assert "| 3 | two lines \\| and a bar |" in card.content
+    assert "| two lines \\| and a bar | 3 |" in card.content
     assert_tables_are_rectangular(card.content)
 
 
@@ -130,10 +131,12 @@ def test_every_number_stands_in_the_results(content: dict) -> None:
 SAID_ALWAYS = (
     "95 %",
     "Regulation (EU) 2024/1689, article 5(1)(f)",
+    "(Regulation (EU) 2024/1689, annex III, point 1(b))",
+    "annex III, point 1(c)",
+    "article 50(3)",
     "CO2eq",
     "F1",
     "gives 1 over",
-    "high risk (annex III)",
 )
 
 
@@ -263,11 +266,77 @@ def test_degenerate_intervals_are_explained() -> None:
 def test_many_labels_and_left_out_files_are_counted() -> None:
     content = example()
     content["model"]["labels"] = [f"speaker {i}" for i in range(1251)]
-    content["data"]["left_out"] = [{"file": f"{i}.wav", "reason": "cut short"} for i in range(23)]
+    content["data"]["left_out"] = [{"file": f"mary-{i}.wav", "reason": "cut short"} for i in range(23)]
+    content["data"]["left_out"] += [{"file": "bob.wav", "reason": f"fault {i}"} for i in range(20)]
     card = render_card(content)
     assert "one of 1251 labels (listed in config.json)" in card
     assert "speaker 7" not in card
-    assert "| 19.wav |" in card and "| 20.wav |" not in card and "and 3 more" in card
+    assert "Left out: 43." in card and "| cut short | 23 |\n| fault 0 | 1 |" in card
+    assert "and 1 more for 1 other reasons." in card
+    assert "mary" not in card and "bob.wav" not in card  # names of files may be those of people
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        ("speaker_id=mary,bob,eve,joe", "| speaker_id: 4 values, named in results.json |"),
+        ("speaker_id=08|09", "| speaker_id=08\\|09 |"),
+        ("crc32(speaker_id)%5==0", "| crc32(speaker_id)%5==0 |"),
+    ],
+)
+def test_a_rule_does_not_list_people(rule: str, shown: str) -> None:
+    content = example()
+    content["data"]["split_rule"]["test"] = rule
+    card = render_card(content)
+    assert shown in card and "mary" not in card
+
+
+HOSTILE = ["a`b", "<script>alert(1)</script>", "c\n## Results\nhacked"]
+
+
+def test_labels_and_names_of_others_stay_text() -> None:
+    content = example()
+    content["model"] |= {"labels": HOSTILE, "name": 'x"; import os #\n```\n# hacked'}
+    content["data"] |= {"name": "[x](javascript:alert(1))", "target": "a`b"}
+    for metric in content["metrics"]:
+        metric["dataset"] = content["data"]["name"]
+    for split in content["data"]["splits"].values():
+        split["labels"] = dict.fromkeys(HOSTILE, 5)
+    content["confusion"] = None
+    body = render_card(content).split("---\n", 2)[2]
+    assert "one of 3 labels (`` a`b ``, `<script>alert(1)</script>`, `c ## Results hacked`)" in body
+    assert re.findall("^#.*hacked|^hacked|^```$\n# hacked", body, flags=re.MULTILINE) == [
+        '# x"; import os # \\`\\`\\` # hacked'
+    ]
+    assert "| \\<script\\>alert(1)\\</script\\> |" in body
+    assert "[x](javascript" not in body.replace("\\[x\\](javascript", "")
+    assert "hf-speech predict 'x\"; import os # ``` # hacked' speech.wav" in body
+    for block in re.findall(r"^```python\n(.*?)^```", body, flags=re.DOTALL | re.MULTILINE):
+        ast.parse(block)
+        assert "import os" not in [line.strip() for line in block.splitlines()]
+    (named,) = re.findall(r"^name = (.*?)  # this", body, flags=re.MULTILINE)
+    assert ast.literal_eval(named) == content["model"]["name"]
+
+
+@pytest.mark.parametrize(("on_hub", "published"), [(None, "iemocap/fold1"), (True, "iemocap/fold1"), (False, None)])
+def test_only_data_of_the_hub_are_named_as_such(on_hub: bool | None, published: str | None) -> None:
+    content = example()
+    content["data"] |= {"name": "iemocap/fold1"} | ({} if on_hub is None else {"on_hub": on_hub})
+    for metric in content["metrics"]:
+        metric["dataset"] = "iemocap/fold1"
+    card = ModelCard(render_card(content))
+    assert hub_dataset(content) == published
+    assert card.data.datasets == ([published] if published else None)
+    assert {result.dataset_type for result in card.data.eval_results} == {published or "iemocap-fold1"}
+    assert ("huggingface.co/datasets" in card.content) == bool(published)
+
+
+def test_energy_without_the_encoders_pass_is_not_that_of_the_training() -> None:
+    content = full()
+    content["run"]["recipe"]["encoder_run_once"] = True
+    card = render_card(content)
+    assert ModelCard(card).data.get("co2_eq_emissions") is None
+    assert "AMD EPYC; without the encoder's one pass, which went before)" in card
 
 
 def test_write_card_shows_the_pictures_that_are_there(tmp_path: Path) -> None:

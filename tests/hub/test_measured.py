@@ -7,7 +7,7 @@ from hf_speech.hub.measured import measured
 from hf_speech.hub.words import MEANINGS, METRICS
 
 from ..test_results import example
-from .examples import full, of_group
+from .examples import full, measured_only, of_group
 
 
 def test_every_metric_has_a_meaning_in_a_sentence() -> None:
@@ -99,3 +99,79 @@ def test_uneven_training_data_are_a_limit() -> None:
     lines = caveats(content)
     assert "uneven: `anger` has 50 % of the utterances and `sadness` 20 %, so" in str(lines)
     assert not any("speaker's gender" in line for line in lines)
+
+
+def test_groups_with_other_labels_are_compared_with_a_word_of_it_and_unknown_ones_not_at_all() -> None:
+    content = full()
+    assert "different labels" not in str(caveats(content))
+    groups = content["data"]["splits"]["test"]["group_labels"]["emotion"]["gender"]
+    groups["male"] = ["anger"]
+    assert "the two groups have utterances of different labels, which may be why." in str(caveats(content))
+    del content["data"]["splits"]["test"]["group_labels"]
+    assert "serve all speakers" not in str(caveats(content))
+    for metric in content["metrics"]:
+        metric["name"] = "eer"  # of pairs, which have no labels
+    assert "serve all speakers" in str(caveats(content))
+
+
+def test_an_average_over_some_labels_says_over_which() -> None:
+    content = example()
+    assert "labels" not in measured(content).partition("Fingerprint")[2] and "alone.\n" not in measured(content)
+    content["data"]["splits"]["test"]["labels"]["sadness"] = 0
+    assert "Of the 3 labels, 2 occur in the split `test`: the UAR is of these alone." in measured(content)
+
+
+def test_the_map_of_labels_is_told() -> None:
+    content = measured_only("test")
+    assert "were read" not in measured(content)
+    content["run"]["arguments"]["label_map"] = {"anger": "high", "neutral": "high", "sadness": None}
+    said = "For these numbers its labels were read as the data's: `anger` and `neutral` as `high`; `sadness` was left "
+    assert said + "out, as if it did not know them." in measured(content)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_of_a_model_that_was_only_measured_no_training_is_told(split: str) -> None:
+    content = measured_only(split)
+    lines = str(caveats(content))
+    assert "It was measured on this language only: de; how it does on others is not known." in lines
+    assert "whether it had met the speech, or the voices, that it was measured on is not known." in lines
+    assert "in training" not in lines
+    assert "no part in any choice" not in measured(content)
+    assert ("What part this speech had in making it is not known." in measured(content)) == (split == "validation")
+    content["data"]["language"] = []
+    assert "The language of the data is not recorded." in caveats(content)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"backbone": "owner/encoder"}, "It was fine-tuned on this language only: de;"),
+        ({"backbone": "wav2vec2, from scratch"}, "It heard this language only in training: de;"),
+        (
+            {"backbone": "my-encoder", "parts": {"pooling": {"name": "mean", "options": {}}}},
+            "It was fine-tuned on this",
+        ),
+        ({"backbone": "vgg4", "parts": {"front end": {"name": "log-mel", "options": {}}}}, "It heard this language"),
+    ],
+)
+def test_an_encoder_may_have_heard_other_languages(model: dict, said: str) -> None:
+    content = example()
+    content["model"] |= model
+    assert any(line.startswith(said) for line in caveats(content))
+
+
+def test_shares_of_several_labels_are_of_the_utterances() -> None:
+    content = example()
+    content["model"]["problem_type"] = "multi_label_classification"
+    content["data"]["splits"]["train"] |= {
+        "utterances": 100,
+        "labels": {"anger": 100, "neutral": 90, "sadness": 40},
+    }
+    assert "uneven: `anger` has 100 % of the utterances and `sadness` 40 %, so" in str(caveats(content))
+
+
+def test_streamed_data_were_not_counted() -> None:
+    content = example()
+    content["data"]["splits"]["train"] = dict.fromkeys(("utterances", "speakers", "seconds", "labels"))
+    lines = str(caveats(content))
+    assert "The training data were streamed and not counted" in lines and "do not say who speaks" not in lines

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from hf_speech.hub.caveats import caveats
+from hf_speech.hub.metadata import metadata
 from hf_speech.hub.opening import heard_in_training, opening
 
 from ..test_results import example
+from .examples import measured_only
 
 OVERLAP = {"between": ["train", "test"], "what": "speaker_id", "count": 1, "of": [8, 1], "examples": ["a"]}
 
@@ -114,3 +117,54 @@ def test_speakers_that_nobody_knows() -> None:
         split["speakers"] = None
     assert heard_in_training(content, "test") is None
     assert "On 37 test utterances, it recognises" in opening(content)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_model_that_was_only_measured_may_have_met_what_it_was_measured_on(split: str) -> None:
+    text = opening(measured_only(split))
+    assert "What part these utterances had in making it is not known." in text
+    assert "had a part in making it" not in text and "in training" not in text
+
+
+@pytest.mark.parametrize(
+    ("backbone", "trained", "said"),
+    [
+        (
+            "wav2vec2, from scratch",
+            True,
+            "**Made from synthetic speech.** A program made the speech it was trained and",
+        ),
+        ("owner/encoder", True, "**Fine-tuned on synthetic speech.** A program made the speech it was fine-tuned and"),
+        ("wav2vec2", False, "**Measured on synthetic speech.** A program made the speech it was measured on."),
+    ],
+)
+def test_synthetic_speech_is_told_of_as_what_it_was_for(backbone: str, trained: bool, said: str) -> None:
+    content = example() if trained else measured_only("test")
+    content["model"]["backbone"] = backbone
+    content["data"]["synthetic"] = True
+    assert said in opening(content)
+    assert any("demonstration" in line for line in caveats(content)) == trained
+    assert ("synthetic" in metadata(content).partition("model-index")[0]) == trained
+
+
+def test_guessing_is_among_the_labels_that_occur() -> None:
+    content = example()
+    content["data"]["splits"]["test"]["labels"] = {"anger": 12, "neutral": 25, "sadness": 0}
+    assert "of the 3 labels 2 occur there, and naming always the same one of these gives 50 %." in opening(content)
+    content["data"]["splits"]["test"]["labels"] = {"anger": 37, "neutral": 0, "sadness": 0}
+    assert "of the 3 labels one occurs there, and naming it gives 100 %." in opening(content)
+    content["data"]["splits"]["test"]["labels"] = None  # streamed: the confusion matrix tells
+    assert "guessing gives 33 %." in opening(content)
+    content["confusion"]["counts"] = [[19, 0, 0], [0, 18, 0], [0, 0, 0]]
+    assert "of the 3 labels 2 occur there" in opening(content)
+    content["confusion"]["counts"][0][0] = 3  # of another split
+    assert "guessing gives 33 %." in opening(content)
+
+
+def test_labels_that_were_read_by_other_names_stay_the_models() -> None:
+    content = measured_only("test")
+    content["run"]["arguments"]["label_map"] = {"anger": "high", "neutral": "low", "sadness": "low"}
+    content["data"]["splits"]["test"]["labels"] = {"high": 12, "low": 25}
+    text = opening(content)
+    assert "one of 3 labels (`anger`, `neutral`, `sadness`)" in text
+    assert "guessing among the 2 labels of the data gives 50 %." in text
