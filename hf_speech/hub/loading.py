@@ -145,12 +145,12 @@ def _embeddings(results: Facts) -> str:
     """Two voices compared, where a model of ours was trained to tell speakers apart."""
     if not _is_ours(results) or not compares_voices(results):
         return ""
-    from_where = (
-        "its own threshold"
-        if any(is_of_trials(m["name"]) for m in results["metrics"])
-        else ("a threshold found on trials of your own: how well it tells strangers apart was not measured")
+    threshold = (
+        "; `hf-speech verify` finds a threshold on trials"
+        if any(is_of_trials(metric["name"]) for metric in results["metrics"])
+        else " (how well it tells strangers apart was not measured: find a threshold on trials of your own)"
     )
-    return f"""Two voices compared; from which number on it is the same speaker is told by {from_where}:
+    return f"""Two voices compared{threshold}:
 
 ```python
 other, rate = soundfile.read("other.wav", dtype="float32")
