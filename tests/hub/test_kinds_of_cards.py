@@ -132,7 +132,7 @@ def test_the_card_of_several_tasks_says_so() -> None:
     assert "| emotion: UAR (unweighted average recall, UA) | 0.500 | 0.250 to 0.750 |" in card
     assert "| decade: Mean distance in classes | 0.50 classes | 0.25 to 0.75 classes |" in card
     assert all(f"]({name})" in card for name in files)
-    assert "![Confusion matrix of `decade`](confusion-decade.png)\n\n*Confusion matrix of `decade`: rows are labels" in card
+    assert "![Confusion matrix of `decade`](confusion-decade.png)\n\n*Confusion matrix of `decade`: rows" in card
     assert (
         "Utterances by `emotion`:" in card and "Utterances by `decade`:" in card and "| forties | 0 | 0 | 0 |" in card
     )
