@@ -1,8 +1,13 @@
 """What the tests share: where the real speech lies, and tiny models that are built once."""
 
+import os
 import signal
 import threading
 from pathlib import Path
+
+# Before torch is imported: oneDNN's bfloat16 convolutions of a few channels are off by a quarter where the processor
+# has AMX (torch 2.13). What the tests hold is our own arithmetic.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 import pytest
 

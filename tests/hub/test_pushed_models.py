@@ -87,6 +87,7 @@ def test_a_pushed_model_is_loaded_by_anybody_and_again_offline(
     assert "anger" in printed and "neutral" in printed
 
 
+@pytest.mark.slow
 def test_a_repository_holds_what_the_folder_holds_by_its_name(ada: Command, model: Path) -> None:
     benchmark(ada, "lab/emotions", [{"id": "acted", "split": "test"}, {"id": "other", "split": "dev"}, {"no": "id"}])
     results = json.loads((model / "results.json").read_text())

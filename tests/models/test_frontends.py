@@ -98,7 +98,7 @@ def test_equals_the_library(name: str, signal: Callable[[int], Tensor], samples:
     expected = LIBRARIES[name](wave)
     assert counts is None and features.dtype == torch.float32
     # Decibels go to 60, and the libraries' mel filters are off by 1e-5, which low bands show in the fourth place.
-    torch.testing.assert_close(features[0], expected, atol=1e-4 + 1e-5 * float(expected.abs().max()), rtol=0)
+    torch.testing.assert_close(features[0], expected, atol=2e-4 + 1e-5 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize(
