@@ -55,7 +55,7 @@ def test_json_is_one_array_of_files_and_scores(
         assert list(row["scores"]) == ["sad", "glad", "näher"]
         assert sum(row["scores"].values()) == pytest.approx(1)
         assert row["score"] == row["scores"][row["label"]] == max(row["scores"].values())
-    assert rows[0]["scores"] == pytest.approx(rows[5]["scores"], abs=1e-6)  # the same file, elsewhere in its batch
+    assert rows[0]["scores"] == pytest.approx(rows[5]["scores"], abs=1e-7)  # the same file, elsewhere in its batch
     scores = [row["score"] for row in rows[1:7]]
     assert min(abs(one - other) for i, one in enumerate(scores) for other in scores[:i]) > 1e-5  # each its own
 

@@ -64,11 +64,7 @@ def measure(
         InputError: no such model or data, a field that has no part in this, a label that the model does not know, or
             files that can't be used.
     """
-    for name in fields or {}:
-        if name.partition(".")[0] not in FIELDS:
-            raise unknown_name(name, FIELDS, "field of an evaluation")
-    if (folder / FILE_NAME).exists() and not overwrite:
-        raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
+    _check(fields or {}, folder, overwrite)
     started = time.monotonic()
     model, extractor = load_model(model_name, revision, trust_remote_code=trust_remote_code)
     check_labels(model)
@@ -101,6 +97,15 @@ def measure(
     write_evaluation(evaluation, folder, results.data["unit"])
     results.write(folder)
     return results
+
+
+def _check(fields: Mapping[str, Any], folder: Path, overwrite: bool) -> None:
+    """Refuses fields that a measurement does not read, and a folder whose results would be lost."""
+    for name in fields:
+        if name.partition(".")[0] not in FIELDS:
+            raise unknown_name(name, FIELDS, "field of an evaluation")
+    if (folder / FILE_NAME).exists() and not overwrite:
+        raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
 
 
 def _of_the_model(model: Any, revision: str | None, trust_remote_code: bool) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def librosa_log_mel(wave: Tensor) -> Tensor:
 
 
 def kaldi_fbank(wave: Tensor) -> Tensor:
-    return kaldi.fbank(wave[None] * INT16, num_mel_bins=80, dither=0.0)
+    # In float64: quiet bands of a loud voice are small differences, which float32 rounds by the processor.
+    return kaldi.fbank(wave[None].double() * INT16, num_mel_bins=80, dither=0.0).float()
 
 
 def torchaudio_mfcc(wave: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ def test_equals_the_library(name: str, signal: Callable[[int], Tensor], samples:
     expected = LIBRARIES[name](wave)
     assert counts is None and features.dtype == torch.float32
     # Decibels go to 60, and the libraries' mel filters are off by 1e-5, which low bands show in the fourth place.
-    torch.testing.assert_close(features[0], expected, atol=2e-4 + 1e-5 * float(expected.abs().max()), rtol=0)
+    torch.testing.assert_close(features[0], expected, atol=1e-4 + 1e-5 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize(
