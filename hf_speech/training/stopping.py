@@ -1,10 +1,12 @@
 """When a run ends or saves: SIGTERM, as a cluster sends it to a job that has to leave; early stopping; epochs' ends."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -96,6 +98,17 @@ def ignore_signals(worker: int) -> None:
     """For the workers of a data loader: a signal to all processes of a job is for the one that saves, or is told."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _quiet_about_connections
+
+
+def _quiet_about_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Reports what a worker's thread raised, but not that the process it was handing a batch to is gone.
+
+    multiprocessing's thread that hands tensors over reports every broken connection, and one breaks whenever Ctrl-C
+    comes while a batch is on its way.
+    """
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager

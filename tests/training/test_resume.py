@@ -163,3 +163,25 @@ def test_ctrl_c_says_where_the_run_goes_on(corpus: Path, tmp_path: Path) -> None
         assert match and step <= int(match[1]) < STEPS, said[-5:]
         assert not [line for line in said if "worker processes" in line]
     assert saved
+
+
+def test_a_worker_says_nothing_of_a_process_that_is_gone() -> None:
+    """Ctrl-C may come while a worker hands a batch over: the line about the run is the last that is said."""
+    code = """
+import multiprocessing.resource_sharer as handing, socket, sys, time
+if sys.argv[1] == "worker":
+    from hf_speech.training.stopping import ignore_signals
+    ignore_signals(0)
+address, _ = handing._resource_sharer.register(None, None)
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(address)
+peer.close()  # in the middle of the greeting
+time.sleep(0.5)
+sys.excepthook(ValueError, ValueError("heard"), None)
+"""
+    said = {
+        kind: subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, timeout=120).stderr
+        for kind in ("worker", "stock")
+    }
+    assert said["worker"].splitlines() == ["ValueError: heard"]
+    assert "in accept" in said["stock"] and said["stock"].endswith("ValueError: heard\n")
