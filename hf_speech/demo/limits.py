@@ -1,0 +1,111 @@
+"""How much a visitor may ask of a page: the one place where it is set."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from ..errors import InputError
+
+PREFIX = "HF_SPEECH_DEMO_"  # of the environment variables; HF_SPEECH_DEMO_MAX_SECONDS=60
+_MINUTE = 60.0  # seconds
+_MANY = 10_000  # visitors that are remembered before those who have gone are forgotten
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a page takes.
+
+    Attributes:
+        max_seconds: of one recording.
+        max_megabytes: of one file (1,000,000 bytes each).
+        max_files: recordings on a map.
+        per_minute: requests of one visitor; 0: as many as there are.
+        at_once: requests that are computed side by side.
+        waiting: requests that may wait; a further one is refused.
+        kept_minutes: after so long what was uploaded is deleted; it goes earlier when the visitor leaves.
+
+    Raises:
+        InputError: a value that is not above 0 (`per_minute`: below 0).
+    """
+
+    max_seconds: float = 120.0
+    max_megabytes: float = 20.0
+    max_files: int = 12
+    per_minute: int = 60
+    at_once: int = 2
+    waiting: int = 200
+    kept_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            least, value = (0 if field.name == "per_minute" else None), getattr(self, field.name)
+            if not (value >= least if least is not None else value > 0):
+                raise InputError(f"{field.name} is {value}; give {'0 or more' if least == 0 else 'a number above 0'}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Limits":
+        """The limits, with those that an environment variable names.
+
+        >>> Limits.from_environment({"HF_SPEECH_DEMO_MAX_SECONDS": "30"}).max_seconds
+        30.0
+
+        Raises:
+            InputError: a variable that is no number, or one of a limit that does not exist.
+        """
+        given = os.environ if environment is None else environment
+        kinds: dict[str, type] = {field.name: type(getattr(cls, field.name)) for field in fields(cls)}
+        values = {}
+        for variable, text in given.items():
+            if not variable.startswith(PREFIX):
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in kinds:
+                valid = ", ".join(PREFIX + known.upper() for known in kinds)
+                raise InputError(f"{variable}: there is no such limit; valid: {valid}")
+            try:
+                values[name] = kinds[name](text)
+            except ValueError:
+                raise InputError(f"{variable} is {text!r}; give a number") from None
+        return cls(**values)
+
+
+class Gate:
+    """Lets each visitor through so many times a minute (a sliding window).
+
+    Args:
+        per_minute: 0: always.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._came: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, visitor: str, now: float | None = None) -> None:
+        """Counts a request.
+
+        Args:
+            visitor: who asks.
+            now: seconds of a clock that never goes back; None: this machine's.
+
+        Raises:
+            InputError: it is one too many.
+        """
+        if not self.per_minute:
+            return
+        moment = time.monotonic() if now is None else now
+        with self._lock:
+            if len(self._came) > _MANY:
+                self._came = {name: came for name, came in self._came.items() if came[-1] > moment - _MINUTE}
+            came = self._came.setdefault(visitor, deque())
+            while came and came[0] <= moment - _MINUTE:
+                came.popleft()
+            if len(came) >= self.per_minute:
+                wait = max(1, round(came[0] + _MINUTE - moment))
+                raise InputError(
+                    f"That was more than {self.per_minute} requests in a minute. Please wait {wait} s and try again."
+                )
+            came.append(moment)

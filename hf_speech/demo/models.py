@@ -1,0 +1,134 @@
+"""The models of a page: loaded once, tried again when they could not be, asked by everybody."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..foreign import check_labels
+from ..inference import load_model, shortest_seconds
+from ..verification.embedder import Embedder
+from ..verification.kept import Kept, kept_of
+
+logger = logging.getLogger(__name__)
+
+AGAIN_AFTER = 30.0  # seconds until a model that could not be loaded is tried again
+VARIABLE = "HF_SPEECH_MODEL"
+NO_MODEL = (
+    f"No model is set for this page yet. Whoever runs it: set the variable {VARIABLE} to a model's name on the Hub, or "
+    "its folder."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model that can be asked.
+
+    Attributes:
+        name: as it was given.
+        model: in evaluation mode.
+        extractor: its feature extractor.
+        kept: what it keeps of verification, if anything.
+        shortest: the shortest recording it takes, seconds.
+    """
+
+    name: str
+    model: Any
+    extractor: Any
+    kept: Kept | None
+    shortest: float
+
+    def need_labels(self) -> None:
+        """Sees to it that the model names what it hears.
+
+        Raises:
+            InputError: it does not.
+        """
+        try:
+            check_labels(self.model)
+        except InputError as error:
+            raise InputError(
+                f"The model {self.name} has no labels: it compares voices, and can't name what it hears. "
+                "Another model is needed for this page."
+            ) from error
+
+    def need_embeddings(self) -> None:
+        """Sees to it that the model tells voices apart.
+
+        Raises:
+            InputError: it gives no embeddings.
+        """
+        try:
+            Embedder(self.model, self.extractor)
+        except InputError as error:
+            raise InputError(
+                f"The model {self.name} gives labels only, and can't compare voices. Another model is needed for this "
+                "page."
+            ) from error
+
+
+class Models:
+    """The models of a page by their names.
+
+    Args:
+        names: folders, or names on the Hub.
+        trust_remote_code: whether code that lies beside the weights may be run.
+        revision: branch, tag or commit on the Hub.
+
+    Attributes:
+        names: the same.
+    """
+
+    def __init__(self, names: Sequence[str], *, trust_remote_code: bool = False, revision: str | None = None) -> None:
+        self.names = list(dict.fromkeys(names))
+        self.trust_remote_code = trust_remote_code
+        self.revision = revision
+        self._loaded: dict[str, Loaded] = {}
+        self._refused: dict[str, tuple[float, str]] = {}  # when, and why
+        self._lock = threading.Lock()
+
+    def get(self, name: str | None = None) -> Loaded:
+        """A model, loaded if it is not yet.
+
+        Args:
+            name: one of `names`; None: the first.
+
+        Raises:
+            InputError: there is none of that name, or it can't be loaded; in a sentence for a visitor.
+        """
+        if not self.names:
+            raise InputError(NO_MODEL)
+        wanted = name or self.names[0]
+        if wanted not in self.names:
+            raise InputError(f"This page has no model {wanted}. It has: {', '.join(self.names)}.")
+        with self._lock:  # one visitor loads it, the others wait
+            if wanted in self._loaded:
+                return self._loaded[wanted]
+            when, why = self._refused.get(wanted, (0.0, ""))
+            if why and time.monotonic() - when < AGAIN_AFTER:
+                raise InputError(why)
+            try:
+                self._loaded[wanted] = self._load(wanted)
+            except InputError as error:
+                logger.warning("%s", error)
+                why = f"The model {wanted} can't be loaded: {_reason(error, wanted)}."
+                self._refused[wanted] = (time.monotonic(), why)
+                raise InputError(why) from error
+            return self._loaded[wanted]
+
+    def _load(self, name: str) -> Loaded:
+        model, extractor = load_model(name, self.revision, trust_remote_code=self.trust_remote_code)
+        try:
+            kept = kept_of(name, self.revision)
+        except InputError as error:  # the scores themselves need no calibration
+            logger.warning("%s", error)
+            kept = None
+        return Loaded(name, model, extractor, kept, shortest_seconds(model, extractor))
+
+
+def _reason(error: InputError, name: str) -> str:
+    """Why a model could not be loaded, without its name, which was said, and without what to do at a terminal."""
+    return str(error).removeprefix(f"{name}: ").partition(";")[0].rstrip(".")

