@@ -20,9 +20,16 @@ def add_push(commands: Commands) -> None:
     _add_flags(push)
     add_flags_of_data(push)
     space = add_command(commands, "push-space", _push_space, "send a Space to the Hub",
+                     "hf-speech push-space speech_classification emotion-demo --model user/emotion\n"
                      "hf-speech push-space my-space/ my-space --private")  # fmt: skip
-    space.add_argument("name", metavar="DIR", help="a folder with app.py, README.md and requirements.txt")
+    space.add_argument(
+        "name",
+        metavar="SPACE",
+        help="speech_classification, speaker_verification or speaker_map, which come with the package; or a folder "
+        "with app.py, README.md and requirements.txt",
+    )
     space.add_argument("repo", metavar="REPO", help="OWNER/NAME on the Hub, or NAME under your own")
+    space.add_argument("--model", metavar="OWNER/NAME", help="on the Hub, that a Space of the package asks")
     _add_flags(space)
 
 
@@ -62,12 +69,21 @@ def _push(options: argparse.Namespace, fields: list[str]) -> int:
 
 
 def _push_space(options: argparse.Namespace, fields: list[str]) -> int:
-    from ..hub.push import push
+    from tempfile import TemporaryDirectory
 
-    folder = Path(options.name)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give that of a Space, with app.py and README.md")
-    return _tell(push(folder, options.repo, _push_options(options, options.private or None), kind="space"))
+    from ..hub.push import push
+    from ..hub.spaces import lay_out_space, shipped_spaces
+
+    folder, settings = Path(options.name), _push_options(options, options.private or None)
+    if folder.is_dir():
+        if options.model is not None:
+            raise InputError(f"--model: is for the Spaces of the package; name it in {folder}/README.md")
+        return _tell(push(folder, options.repo, settings, kind="space"))
+    if options.name not in shipped_spaces():
+        known = ", ".join(shipped_spaces())
+        raise InputError(f"{folder}: there is no such folder, nor Space of the package; give one, or one of: {known}")
+    with TemporaryDirectory() as room:
+        return _tell(push(lay_out_space(options.name, Path(room), options.model), options.repo, settings, kind="space"))
 
 
 def push_data(folder: Path, repo: str, *, public: bool) -> int:
