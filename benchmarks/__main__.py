@@ -5,7 +5,7 @@ import time
 
 SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa")
 SUITES += ("batching", "frozen", "real_speech", "speakers", "folds", "augmentations")
-SUITES += ("embedding", "verification_metrics", "verification_scores", "verification_speech")
+SUITES += ("onnx", "embedding", "verification_metrics", "verification_scores", "verification_speech")
 
 
 def main() -> None:

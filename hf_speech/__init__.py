@@ -9,7 +9,10 @@ How to read this package, in the order an utterance travels through it:
     training    model + batches -> checkpoints
     inference   model + rows -> logits, embeddings
     metrics     predictions -> numbers with intervals
+    evidence    where in time a model looked
     verification    model + trials -> scores, calibrated, with numbers; galleries of voices
+    demo        web pages to try a model
+    serving     model -> ONNX file; file -> labels, without torch
     testing     tiny models and made-up corpora, for tests
     hub         run + numbers -> card
     cli         the command `hf-speech`

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     "torch torchaudio torchcodec transformers datasets evaluate huggingface_hub accelerate soundfile av safetensors "
-    "numpy gradio peft"
+    "numpy gradio peft onnx onnxruntime"
 ).split()
 CUDA_LIBRARY = re.compile(rb"lib(?:c10_cuda|torch_cuda|cudart)\.so(?:\.\d+)*")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")

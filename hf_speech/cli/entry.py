@@ -1,6 +1,8 @@
 """The command `hf-speech`: its sub-commands, what they share, and what becomes of errors."""
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -18,9 +20,11 @@ from ..errors import (
 from ..flags import take_fields
 from ..pipes import until_closed
 from .corpora import add_prepare
+from .demo import add_demo
 from .hub import add_push
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
+from .serving import add_export
 from .training import add_augment, add_experiments, add_quickstart, add_train
 from .verification import add_compare, add_gallery, add_verify
 
@@ -40,7 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done; 2: the input is at fault, one line on stderr says how; 1: a fault of ours, with its traceback; 130, 141
         and 143: ended by Ctrl-C, by a pipe that was closed (`| head`) and by SIGTERM.
     """
+    if argv is None:
+        _spare_the_collector()
     return until_closed(lambda: _main(argv))
+
+
+def _spare_the_collector() -> None:
+    """Lets a process of its own come and go in two thirds of the time: the libraries make a million objects that stay.
+
+    To look for garbage among them takes a second while they are imported, and as long again when Python ends.
+    """
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -110,6 +125,8 @@ def parser() -> Parser:
         add_augment,
         add_card,
         add_push,
+        add_export,
+        add_demo,
         _add_doctor,
     ):
         add(commands)

@@ -1,10 +1,12 @@
 """`hf-speech evaluate`, `predict` and `card`: what is done with models that are there."""
 
 import argparse
+import json
 import logging
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -36,7 +38,7 @@ def add_evaluate(commands: Commands) -> None:
         "probabilities; none leaves a label out; those that are not named keep their names, or take the data's where "
         "only upper and lower case differ",
     )
-    _add_source(evaluate)
+    add_source(evaluate)
     evaluate.add_argument(
         "--push-results",
         action="store_true",
@@ -50,18 +52,32 @@ def add_predict(commands: Commands) -> None:
     """Puts `predict` into the parser."""
     predict = add_command(commands, "predict", _predict, "labels and scores of audio files",
                        "hf-speech predict my-model speech.wav\n"
-                       "hf-speech predict my-model recordings/ --json > predictions.json")  # fmt: skip
-    predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+                       "hf-speech predict my-model recordings/ --json > predictions.json\n"
+                       "hf-speech predict --backend onnx served/ speech.wav         what `hf-speech export` wrote"
+                       )  # fmt: skip
+    predict.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub; or an ONNX file")
     predict.add_argument("files", metavar="FILE", nargs="+", help="audio files, or folders of them")
-    _add_source(predict)
+    add_source(predict)
     predict.add_argument(
         "--json", action="store_true", help="an array of {file, label, score, scores}, {file, value}, or with tasks"
     )
     predict.add_argument("--channel", default="mean", help="channel of multi-channel files: an index from 0, or mean")
     predict.add_argument("--on-bad-audio", choices=("raise", "skip"), default="raise", help="stop, or leave them out")
+    predict.add_argument(
+        "--backend", choices=("torch", "onnx"), default="torch", help="what runs the model (%(default)s)"
+    )
+    predict.add_argument(
+        "--device", default="auto", help="auto: a GPU if there is one; cpu, cuda, or with torch cuda:1 ..."
+    )
+    predict.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="precision of torch's products; auto: that of the weights; float16 is for GPUs",
+    )
 
 
-def _add_source(command: argparse.ArgumentParser) -> None:
+def add_source(command: argparse.ArgumentParser) -> None:
     """Flags that say which of a name's models is meant, and whether to run what it brings."""
     command.add_argument("--revision", metavar="REV", help="branch, tag or commit of the model on the Hub")
     command.add_argument(
@@ -143,31 +159,58 @@ def _public(value: str) -> str:
 
 
 def _predict(options: argparse.Namespace, fields: list[str]) -> int:
-    import json
+    channel = int(options.channel) if options.channel.isdigit() else options.channel
+    said, pair = (_by_onnx if options.backend == "onnx" else _by_torch)(options, channel)
+    if options.json:
+        print(json.dumps([*said, *([pair] if pair else [])], indent=2, ensure_ascii=False))
+        return EXIT_OK
+    from ..outcome import in_words
 
-    from ..inference import hear, in_words, load_model, predictions
+    width = max(len(row["file"]) for row in said)
+    for row in said:
+        print(f"{row['file']:{width}}  {in_words(row)}")
+    if pair:
+        from ..verification import pairs
+
+        print(pairs.in_words(pairs.PairAnswer(**pair["same_speaker"])))
+    return EXIT_OK
+
+
+def _by_torch(options: argparse.Namespace, channel: int | str) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """What is said of each file, and where a model keeps a calibration, of two."""
+    from ..serving.session import is_onnx
+
+    if is_onnx(options.model):
+        raise InputError(f"{options.model}: holds an ONNX model; give --backend onnx")
+    from ..inference import hear, load_model, predictions
+    from ..precision import placed
     from ..verification import pairs
     from ..verification.kept import kept_of
 
-    channel = int(options.channel) if options.channel.isdigit() else options.channel
     model, extractor = load_model(options.model, options.revision, trust_remote_code=options.trust_remote_code)
     try:
         kept = kept_of(options.model, options.revision)
     except InputError as error:  # labels need no calibration
         logger.warning("%s", error)
         kept = None
-    rows, outcome = hear(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
-    said = predictions(model, rows, outcome)
-    pair = pairs.pair_of_prediction(model, extractor, rows, outcome.embeddings, kept)
-    if options.json:
-        print(json.dumps([*said, *([pair] if pair else [])], indent=2, ensure_ascii=False))
-        return EXIT_OK
-    width = max(len(row["file"]) for row in said)
-    for row in said:
-        print(f"{row['file']:{width}}  {in_words(row)}")
-    if pair:
-        print(pairs.in_words(pairs.PairAnswer(**pair["same_speaker"])))
-    return EXIT_OK
+    with placed(model, options.device, options.dtype):
+        rows, outcome = hear(model, extractor, options.files, channel=channel, on_bad=options.on_bad_audio)
+        said = predictions(model, rows, outcome)
+        return said, pairs.pair_of_prediction(model, extractor, rows, outcome.embeddings, kept)
+
+
+def _by_onnx(options: argparse.Namespace, channel: int | str) -> tuple[list[dict[str, Any]], None]:
+    """What is said of each file; an ONNX file keeps no calibration of pairs."""
+    from ..serving.predict import predict
+    from ..serving.session import load_onnx
+
+    given = {"--revision": options.revision, "--trust-remote-code": options.trust_remote_code}
+    given["--dtype"] = options.dtype != "auto"
+    for flag, value in given.items():
+        if value:
+            raise InputError(f"{flag} belongs to --backend torch; an ONNX file is as it was exported: leave it out")
+    classifier = load_onnx(options.model, device=options.device)
+    return predict(classifier, options.files, channel=channel, on_bad=options.on_bad_audio), None
 
 
 def _card(options: argparse.Namespace, fields: list[str]) -> int:

@@ -112,14 +112,14 @@ class DoubleMultiHeadPooling(MultiHeadPooling):
         """See `AttentionPooling`; a frame's weight is sum_j a_j w_tj."""
         contexts, weights = self.contexts(frames, frame_mask)
         scores = _scores(contexts, self.head_query)
-        head_weights = masked_softmax(scores, self._kept(scores), dim=-1)
+        if self.training and self.head_drop:
+            scores = scores.masked_fill(~self._kept(scores), -torch.inf)
+        head_weights = scores.softmax(-1)
         vector = (head_weights[..., None] * contexts).sum(1)
         return vector.to(frames.dtype), (weights * head_weights[:, None]).sum(-1)
 
     def _kept(self, scores: Tensor) -> Tensor:
-        """Which heads stay: (B, H) -> (B, H) bool, a True in every row."""
-        if not (self.training and self.head_drop):
-            return torch.ones_like(scores, dtype=torch.bool)
+        """Which heads stay in training: (B, H) -> (B, H) bool, a True in every row."""
         chances = torch.rand(scores.shape, device=scores.device)
         # Where all are below, the highest stays; elsewhere it stays anyway.
         return (chances >= self.head_drop).scatter(-1, chances.argmax(-1, keepdim=True), True)
@@ -175,7 +175,7 @@ class AttentivePooling(AttentionPooling):
         if not self.global_context:
             return self.hidden(numbers.to(dtype))
         # What the utterance's statistics add is the same at every frame: it is worked out once.
-        of_frame, of_utterance = self.hidden.weight.tensor_split([numbers.shape[-1]], dim=1)
+        of_frame, of_utterance = self.hidden.weight.split([self.output_size // 2, self.output_size], dim=1)
         statistics = _statistics(numbers, mask / mask.sum(1, keepdim=True)).to(dtype)
         return F.linear(numbers.to(dtype), of_frame) + F.linear(statistics, of_utterance, self.hidden.bias)[:, None]
 

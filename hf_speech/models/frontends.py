@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from .frames import conv_frames
 from .masking import reflect, zero_padding
 from .registry import InputError, unknown_name
-from .spectra import NORMS, cosine_matrix, decibels, emphasise, mel_matrix, normalise, power_spectrum, window
+from .spectra import (
+    NORMS,
+    cosine_matrix,
+    decibels,
+    emphasise,
+    frames_of,
+    mel_matrix,
+    normalise,
+    power_spectrum,
+    window,
+)
 
 Count = TypeVar("Count", int, Tensor)
 Number = TypeVar("Number", int, float)
@@ -150,7 +160,7 @@ class LogMel(FrontEnd):
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
-        frames = emphasise(waveforms * self.scale, self.preemphasis).unfold(1, self.frame_size, self.hop)
+        frames = frames_of(emphasise(waveforms * self.scale, self.preemphasis), self.frame_size, self.hop)
         # the least is far below 1, so it is there for the slope of the root alone, which is infinite at 0
         magnitudes = self.power(frames, "hamming").clamp(min=1e-20).sqrt()
         return self.bands(magnitudes, "slaney", "hertz").clamp(min=1.0).log()
@@ -189,7 +199,7 @@ class KaldiFbank(FrontEnd):
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
-        frames = (waveforms * self.scale).unfold(1, self.frame_size, self.hop)
+        frames = frames_of(waveforms * self.scale, self.frame_size, self.hop)
         frames = emphasise(frames - frames.mean(-1, keepdim=True), self.preemphasis)
         return self.bands(self.power(frames, "povey"), "htk", "mel").clamp(min=KALDI_FLOOR).log()
 
@@ -232,7 +242,7 @@ class Mfcc(FrontEnd):
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
-        frames = reflect(waveforms[:, None], lengths, self.edge, self.edge)[:, 0].unfold(1, self.frame_size, self.hop)
+        frames = frames_of(reflect(waveforms[:, None], lengths, self.edge, self.edge)[:, 0], self.frame_size, self.hop)
         levels = decibels(self.bands(self.power(frames, "hann"), "htk", "hertz"), counts)
         return levels @ cosine_matrix(levels.shape[-1], self.output_size, levels.device)
 
@@ -272,7 +282,7 @@ class SpeechBrainFbank(FrontEnd):
 
     def features(self, waveforms: Tensor, lengths: Tensor | None, counts: Tensor | None) -> Tensor:
         """See the base class."""
-        frames = F.pad(waveforms, (self.edge, self.edge)).unfold(1, self.frame_size, self.hop)
+        frames = frames_of(F.pad(waveforms, (self.edge, self.edge)), self.frame_size, self.hop)
         return decibels(self.bands(self.power(frames, "hamming"), "htk", "symmetric"), counts)
 
 

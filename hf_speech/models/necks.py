@@ -166,7 +166,7 @@ class TransformerNeck(nn.Module):
         """See the class."""
         if frame_mask is not None:
             frames = frames.masked_fill(~frame_mask[..., None], 0.0)
-        values = self._subsampled(F.pad(frames, (0, 0, 0, max(self.field - frames.shape[1], 0))))
+        values = self._subsampled(at_least(frames, self.field))
         if frame_mask is not None:
             frame_mask = length_mask(self.count(frame_mask.sum(-1)), values.shape[1])
         places = torch.arange(values.shape[1], device=values.device)
@@ -254,13 +254,20 @@ class TDNNNeck(nn.Module):
         """See the class."""
         if frame_mask is not None:
             frames = frames.masked_fill(~frame_mask[..., None], 0.0)
-        frames = F.pad(frames, (0, 0, 0, max(self.field - frames.shape[1], 0)))
+        frames = at_least(frames, self.field)
         values = self.projection(frames).transpose(1, 2)
         for layer in self.layers:
             values = F.relu(layer(values))
         if frame_mask is not None:
             frame_mask = length_mask(self.count(frame_mask.sum(-1)), values.shape[2])
         return values.transpose(1, 2), frame_mask
+
+
+def at_least(frames: Tensor, count: int) -> Tensor:
+    """Frames, with zeros behind them where they are fewer than `count`: (B, F, D) -> (B, max(F, count), D)."""
+    # Cut out of zeros, where F.pad would need a maximum: a traced graph would keep what it was for the example.
+    missing = frames.new_zeros(frames.shape[0], count, frames.shape[2])[:, frames.shape[1] :]
+    return torch.cat([frames, missing], dim=1)
 
 
 NECKS = {"none": NoNeck, "relu": ReluNeck, "transformer": TransformerNeck, "tdnn": TDNNNeck}

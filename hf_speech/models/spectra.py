@@ -133,9 +133,26 @@ def emphasise(values: Tensor, factor: float) -> Tensor:
     return torch.sub(values, before, alpha=factor)
 
 
+def frames_of(waveforms: Tensor, size: int, hop: int) -> Tensor:
+    """Pieces of `size` samples, `hop` samples apart: (B, T) -> (B, (T - size) // hop + 1, size)."""
+    if not torch.jit.is_tracing():
+        return waveforms.unfold(1, size, hop)
+    # A traced graph keeps the number of frames of an unfold; places that are looked up follow the length.
+    starts = torch.arange((waveforms.shape[1] - size) // hop + 1, device=waveforms.device) * hop
+    return waveforms[:, starts[:, None] + torch.arange(size, device=waveforms.device)]
+
+
 def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
     """Squared magnitudes: windowed frames (B, F, N), N <= n_fft -> (B, F, n_fft // 2 + 1)."""
-    return torch.view_as_real(torch.fft.rfft(frames, n=n_fft)).square().sum(-1)
+    if not torch.jit.is_tracing():
+        return torch.view_as_real(torch.fft.rfft(frames, n=n_fft)).square().sum(-1)
+    # Where a graph is traced for another runtime: a product, in float64, since what float32 leaves of a low bin depends
+    # on the order of its sums. The matrix is worked out in the graph, so that it adds nothing to a file.
+    device, size = frames.device, frames.shape[-1]
+    turns = torch.outer(torch.arange(size, device=device), torch.arange(n_fft // 2 + 1, device=device)) % n_fft
+    angles = turns.double() * (2 * math.pi / n_fft)
+    numbers = frames.double()
+    return ((numbers @ angles.cos()).square() + (numbers @ angles.sin()).square()).to(frames.dtype)
 
 
 def decibels(power: Tensor, counts: Tensor | None) -> Tensor:

@@ -1,0 +1,55 @@
+"""Where a model runs, and with how many bits: on a GPU if there is one, in half precision where that is asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from .errors import InputError, lookup, one_line
+from .ranks import local_device
+
+DTYPES = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@contextmanager
+def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[None]:
+    """Within, a model lies on a device, and what is asked of it is computed in a precision.
+
+    Half precision is autocast: weights, spectra and norms stay as they are, products are made in 16 bits. Afterwards
+    the model is as it was.
+
+    Args:
+        model: of torch.
+        device: "auto": an accelerator if there is one, else where the model lies; or as torch calls it ("cpu", "cuda",
+            "cuda:1").
+        dtype: "auto": that of the weights; "float32", the weights too; "bfloat16"; "float16", on accelerators alone.
+
+    Raises:
+        InputError: another precision, no such device, or float16 on a CPU.
+    """
+    kind = lookup(DTYPES, dtype, "dtype")
+    before = model.device
+    where = _device(device, before)
+    if kind is torch.float16 and where.type == "cpu":
+        raise InputError("dtype float16 is for GPUs, and the model runs on the CPU; take bfloat16, or float32")
+    half = kind in (torch.float16, torch.bfloat16)
+    weights = model.dtype
+    try:
+        model.to(where, torch.float32 if kind is torch.float32 else weights)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it is a build for CUDA
+        raise InputError(f"device {device}: {one_line(error)}; take another, or cpu") from error
+    try:
+        with torch.autocast(where.type, dtype=kind if half else None, enabled=half):
+            yield
+    finally:
+        model.to(before, weights)
+
+
+def _device(name: str, before: torch.device) -> torch.device:
+    if name == "auto":
+        return local_device() if before.type == "cpu" else before
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r}: there is none of that name; take auto, cpu or cuda") from error
