@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test test-slow lint bench samples clean
+.PHONY: quickstart test test-slow lint bench samples docs clean
 .DEFAULT_GOAL := quickstart
 
 # Anew when the dependencies have changed. The doctor mends a torchaudio that was built for another torch.
@@ -34,7 +34,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Measures what the README claims, on this machine; four hours. (`python -m benchmarks.speaker_choices`: one more.)
+# Measures what docs/results.md and docs/cost.md claim, on this machine; four hours. (`python -m benchmarks.speaker_choices`: one more.)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
@@ -42,5 +42,9 @@ bench: $(STAMP)
 samples: $(STAMP)
 	$(BIN)/python -m hf_speech.samples.make_samples hf_speech/samples
 
+# The pages of docs/, cards and the reference of the Python names, into site/; any warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) quickstart-model .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site quickstart-model .pytest_cache .mypy_cache .ruff_cache

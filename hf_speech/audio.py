@@ -105,6 +105,12 @@ def read_audio(
 
     Raises:
         InputError: missing, empty, truncated, no sound, NaN or infinite samples, no such start or channel.
+
+    Example:
+        >>> from hf_speech.samples import sample_files
+        >>> waveform = read_audio(sample_files(1)[0], start=0.25, duration=0.5)
+        >>> waveform.shape, waveform.dtype.name
+        ((8000,), 'float32')
     """
     if sample_rate < 1:
         raise InputError(f"sample_rate {sample_rate}: give a whole number of Hz from 1 up")

@@ -1,58 +1,36 @@
-"""The README's code runs, and its commands exist."""
+"""The README is a front page: short, two commands first, a way to every page, and no figure that no page has.
+
+That its links lead somewhere, its commands parse and its code runs is held with all other pages in tests/docs.
+"""
 
 import re
-import shlex
-from pathlib import Path
 
-import pytest
-import yaml
+from .docs.pages import DOCS, PAGE, ROOT, lines
 
-from hf_speech.cli.entry import parse
-from hf_speech.corpora.options import builder_of, fit_options
-from hf_speech.fields import parse_flags
-from hf_speech.flags import take_fields
-from hf_speech.training.arguments import read_config
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = PAGE["README.md"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def test_it_is_a_front_page() -> None:
+    assert len(README.text.splitlines()) <= 250
+    assert list(lines(README))[0].startswith("make quickstart") and list(lines(README))[1].startswith("make test")
+    shown = {line.split()[1] for line in lines(README) if line.startswith("hf-speech ")}
+    assert {"quickstart", "train", "predict", "evaluate", "verify", "push", "demo", "export"} <= shown
 
 
-def commands() -> list[str]:
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.startswith("hf-speech ")]
+def test_it_leads_to_every_page() -> None:
+    linked = {link.partition("#")[0] for link in README.links}
+    for folder in ("ways", "data"):
+        assert {str(path.relative_to(ROOT)) for path in (DOCS / folder).glob("*.md")} <= linked
+    pages = {f"docs/{path.name}" for path in DOCS.glob("*.md")} - {"docs/index.md"}
+    assert pages <= linked
+    assert {f"docs/notebooks/{path.name}" for path in (DOCS / "notebooks").glob("*.ipynb")} <= linked
 
 
-def test_the_python_run_trains(speech, tmp_path, monkeypatch):
-    code = next(block for block in blocks("python") if "Trainer(" in block)
-    assert code.count("num_train_epochs=25") == 1
-    code = code.replace("num_train_epochs=25", "max_steps=3").replace("runs/python", str(tmp_path))
-    monkeypatch.chdir(ROOT)
-    names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["train"].num_rows == 259
-    assert names["model"].config.num_labels == 7
-    assert (tmp_path / "checkpoint-3" / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize("command", commands())
-def test_commands_parse(command):
-    words, fields = take_fields(shlex.split(command)[1:])
-    options = parse(words)
-    if words[0] == "prepare":
-        kind, _ = builder_of(options.corpus)
-        assert options.config_name in [None, *(config.name for config in kind.BUILDER_CONFIGS)]
-        fit_options(kind, parse_flags(fields))
-    elif fields:
-        read_config(None, {"backbone": "x", **parse_flags(fields)})
-
-
-def test_the_configurations_are_those_in_the_repository():
-    files = [block for block in blocks("yaml") if block.startswith("# model_cards/")]
-    shown = {block.splitlines()[0].removeprefix("# "): block for block in files}
-    assert len(shown) == 2
-    for path, block in shown.items():
-        assert yaml.safe_load(block) == yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+def test_its_figures_stand_on_the_pages_that_say_how_they_were_measured() -> None:
+    measured = PAGE["docs/results.md"].text + PAGE["docs/design.md"].text + PAGE["docs/cost.md"].text
+    section = README.text[README.text.index("## What was measured") : README.text.index("## What else there is")]
+    cells = [cell.strip() for row in re.findall(r"^\|(.*)\|$", section, flags=re.MULTILINE) for cell in row.split("|")]
+    figures = [cell for cell in cells if re.match(r"[\d.]+(e-\d+)?( \(|$)", cell)]
+    assert len(figures) > 15
+    for figure in figures:
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}", measured), figure

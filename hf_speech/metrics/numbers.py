@@ -117,6 +117,11 @@ def classification_numbers(
 
     Raises:
         ValueError: no items, lengths differ, or a class does not exist.
+
+    Example:
+        >>> uar = classification_numbers([0, 1, 1, 0], [0, 1, 0, 0], 2)[0]
+        >>> uar["name"], round(uar["value"], 3), uar["interval_unit"]
+        ('uar', 0.75, 'utterance')
     """
     measure = classification_measure(labels, predictions, num_classes, ordinal=ordinal)
     _check_speakers(speakers, len(labels))

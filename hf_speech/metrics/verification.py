@@ -173,6 +173,11 @@ def roc(labels: ArrayLike, scores: ArrayLike, weights: NDArray | None = None) ->
 
     Raises:
         ValueError: no trials, other shapes, other labels, a score that is not finite.
+
+    Example:
+        >>> curve = roc([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1])
+        >>> curve.eer, curve.min_dcf(0.5)
+        (0.5, 0.5)
     """
     kinds, values = np.asarray(labels), np.asarray(scores)
     if weights is not None or not _is_plain(kinds, values):
@@ -225,7 +230,12 @@ def min_dcf(
     c_miss: float = 1.0,
     c_fa: float = 1.0,
 ) -> float:
-    """The normalised minimum of the detection cost, 0 to 1; see `roc` and `Roc.min_dcf`."""
+    """The normalised minimum of the detection cost, 0 to 1; see `roc` and `Roc.min_dcf`.
+
+    Example:
+        >>> min_dcf([1, 1, 0, 0], [0.9, 0.7, 0.6, 0.1], p_target=0.01)
+        0.0
+    """
     return roc(labels, scores, weights).min_dcf(p_target, c_miss, c_fa)
 
 

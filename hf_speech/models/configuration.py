@@ -26,7 +26,7 @@ class HfSpeechConfig(PreTrainedConfig):
 
     Every part is a name, and options in a table beside it: `pooling="attentive", pooling_config={"bottleneck": 64}`.
 
-    Args:
+    Attributes:
         backbone_config: configuration (or its dict, with `model_type`) of an SSL encoder of transformers (wav2vec2,
             hubert, wavlm, data2vec-audio, unispeech-sat, wav2vec2-conformer, wav2vec2-bert) or of a network of ours
             (x-vector, ecapa-tdnn, vgg, residual-vgg, wav2vec, spectrum). An encoder's `num_hidden_layers` is the depth

@@ -26,6 +26,11 @@ class MeanPooling(Pooling):
 
     Shape:
         frames (B, F, D) float, frame_mask (B, F) bool, True at real frames -> (B, D)
+
+    Example:
+        >>> frames = torch.tensor([[[1.0], [3.0], [99.0]]])
+        >>> MeanPooling(1)(frames, torch.tensor([[True, True, False]]))
+        tensor([[2.]])
     """
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ def write_fake_corpus(
 
     Raises:
         InputError: another layout, or numbers that make no clip.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = write_fake_corpus(folder, speakers=2, per_speaker=2)
+        ...     len(table.read_text().splitlines())
+        5
     """
     lookup({"csv": True, "folder": True}, layout, "layout of a corpus")
     if speakers < 1 or per_speaker < 1 or not 1 <= len(classes) <= 8 or not 0 < seconds[0] <= seconds[1]:

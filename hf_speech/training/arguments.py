@@ -51,6 +51,15 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
 
     Raises:
         InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
+
+    Example:
+        >>> config = read_config("wav2vec2-iemocap-vft", {"learning_rate": 3e-5, "head": "mlp"})
+        >>> config.head.head, config.training["learning_rate"], config.model.backbone
+        ('mlp', 3e-05, 'facebook/wav2vec2-base')
+        >>> read_config(None, {"backbone": "ecapa-512", "poling": "mean"})
+        Traceback (most recent call last):
+            ...
+        hf_speech.models.registry.InputError: flags: ...
     """
     values = {} if path is None else _read_file(find_recipe(path))
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])

@@ -41,6 +41,11 @@ class Backend:
     Raises:
         InputError: shapes that don't match, numbers that are not finite, a cohort of other than unit vectors, or a top
             below 2.
+
+    Example:
+        >>> score = Backend.cosine(2).score([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]], left=[0, 0], right=[1, 2])
+        >>> score.tolist()
+        [1.0, 0.0]
     """
 
     mean: NDArray

@@ -33,6 +33,12 @@ class Calibration:
 
     Raises:
         InputError: numbers that are not finite, or out of the bounds above; names that can't be printed.
+
+    Example:
+        >>> calibration = Calibration.fit([0.1, 0.2, 0.35, 0.3, 0.5, 0.7], [0, 0, 0, 1, 1, 1])
+        >>> low, high = calibration.probability([0.0, 1.0])
+        >>> bool(low < 0.05 < 0.95 < high)
+        True
     """
 
     names: tuple[str, ...]
