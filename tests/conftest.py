@@ -1,5 +1,6 @@
 """What the tests share: where the real speech lies, and tiny models that are built once."""
 
+import gc
 import os
 import signal
 import threading
@@ -18,6 +19,18 @@ from .loopback.fixtures import hub, no_xet  # noqa: F401
 # The real speech for tests: given by path, never copied into the repository.
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "speech"
 VOXCELEB_LISTS = SPEECH.parent / "voxceleb-lists"
+
+
+def pytest_collection() -> None:
+    """Collecting imports all and makes thousands of tests: what is made stays, so looking for garbage is in vain."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected is never looked through again: a third of the time of a run of Trainer would go there."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 # Where the tests run in the background, Ctrl-C is ignored, and what they start would ignore it too.

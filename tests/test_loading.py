@@ -105,7 +105,7 @@ def folders(
 
 # Run where the package can't be imported: loads every folder by the code in it, and saves what the models say.
 WITHOUT_THE_PACKAGE = """
-import importlib.abc, json, sys
+import gc, importlib.abc, json, sys
 from pathlib import Path
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -113,6 +113,7 @@ class Absent(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] == "hf_speech":
             raise ModuleNotFoundError(f"No module named {name!r}")
 
+gc.disable()
 sys.meta_path.insert(0, Absent())
 try:
     import hf_speech

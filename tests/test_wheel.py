@@ -57,16 +57,18 @@ def test_data_lies_inside_the_package(wheel: Path) -> None:
     assert recipes <= {name.removeprefix("hf_speech/") for name in names}
 
 
-@pytest.mark.parametrize("corpus", ["aishell4", "iemocap", "voxceleb"])
-def test_prepare_runs_from_the_wheel(corpus: str, environment: Path, tmp_path: Path) -> None:
-    code = f"import hf_speech; from hf_speech.testing import write_fake_{corpus} as write; write('corpus')"
-    where = call(environment / "python", "-c", code + "; print(hf_speech.__file__)", cwd=tmp_path).strip()
+def test_prepare_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
+    corpora: dict[str, list[str]] = {"aishell4": [], "iemocap": [], "voxceleb": ["--config-name", "full"]}
+    code = "import sys, hf_speech, hf_speech.testing as testing; print(hf_speech.__file__)\n"
+    code += "for name in sys.argv[1:]: getattr(testing, f'write_fake_{name}')(name)"
+    where = call(environment / "python", "-c", code, *corpora, cwd=tmp_path).strip()
     assert Path(where).is_relative_to(environment.parent)
-    words = ["prepare", corpus, "--data-dir", "corpus", "--output-dir", "out"]
-    if corpus == "voxceleb":
-        words += ["--config-name", "full"]
-    said = call(environment / "hf-speech", *words, cwd=tmp_path)
-    assert "train: " in said
-    code = "from datasets import load_dataset; print(load_dataset('out', cache_dir='cache')['train'].num_rows)"
-    rows = int(call(environment / "python", "-c", code, cwd=tmp_path))
-    assert f"train: {rows} rows" in said
+    said = {}
+    for name, flags in corpora.items():
+        words = ["prepare", name, "--data-dir", name, "--output-dir", f"{name}-out", *flags]
+        said[name] = call(environment / "hf-speech", *words, cwd=tmp_path)
+    code = "import sys; from datasets import load_dataset as load\n"
+    code += "for name in sys.argv[1:]: print(load(f'{name}-out', cache_dir='cache')['train'].num_rows)"
+    rows = call(environment / "python", "-c", code, *corpora, cwd=tmp_path).split()
+    for name, count in zip(corpora, rows, strict=True):
+        assert int(count) > 0 and f"train: {count} rows" in said[name]

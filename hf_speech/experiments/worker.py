@@ -1,5 +1,6 @@
 """What runs in a process of its own for a job of `LocalLauncher`: `hf-speech train`, its words in the job's log."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ def train_alone(config: str, log: str, environment: Mapping[str, str]) -> None:
         log: what is said goes there, of libraries in C as well.
         environment: variables of the process that asked, which may have been set after the server of forks began.
     """
+    gc.freeze()  # what the server has imported stays: to look through it for garbage would copy all of its memory
     os.setsid()  # a Ctrl-C, or a signal to all processes of a job, is for the launcher, which passes it on
     speak_into(Path(log))
     end_with_parent()

@@ -7,6 +7,7 @@ PLACE is a name on the Hub, or a folder. What the model says of the waveforms, o
 written to the last file. This file imports nothing of the package, and makes sure that nothing else does.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -59,6 +60,7 @@ def _cell(value: Any) -> Any:
 
 
 def _main(kind: str, place: str, revision: str, *words: str) -> None:
+    gc.disable()  # for so short a time there is nothing to gain by looking for garbage
     sys.modules["hf_speech"] = None  # type: ignore[assignment]  # importing it fails, as where it is not installed
     at = revision or None
     if kind == "data":
@@ -74,6 +76,7 @@ def _main(kind: str, place: str, revision: str, *words: str) -> None:
     model = getattr(transformers, auto).from_pretrained(place, revision=at, trust_remote_code=True)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(place, revision=at)
     np.savez(written, **answers(model, extractor, waveforms, rate))
+    gc.freeze()  # nor when Python ends
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from hf_speech.models.pooling import POOLINGS
 from hf_speech.models.projections import PROJECTIONS
 from hf_speech.models.registry import InputError, options_of
 
+from ..pairs import some_pairs
 from .tiny import TOLERANCE, differences, lively, padded, small, takes, tiny_config, waveforms
 
 PAIRS = [(head, loss) for loss in LOSSES for head in valid_heads(loss)]
@@ -44,8 +45,7 @@ def check_training(model: HfSpeechForSequenceClassification, batch: dict[str, Te
     model.float().eval()
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("backbone", "pooling"), some_pairs(BACKBONES, POOLINGS, every=4))
 def test_every_backbone_with_every_pooling(backbone: str, pooling: str) -> None:
     settings: dict[str, Any] = {"pooling": pooling, "pooling_config": small(POOLINGS[pooling])}
     if not takes(backbone, pooling):

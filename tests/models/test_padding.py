@@ -12,6 +12,7 @@ from hf_speech.models.frames import conv_frames
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from hf_speech.models.padding import MaskedGroupNorm
 
+from ..pairs import some_pairs
 from .tiny import (
     LENGTHS,
     RAW_BACKBONES,
@@ -162,8 +163,7 @@ def test_gradients_of_a_padded_batch_are_the_mean_of_the_single_ones(backbone: s
         torch.testing.assert_close(gradient, expected[name], atol=1e-5 * max(1.0, float(largest)), rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("layer", ["last", "weighted_sum"])
-@pytest.mark.parametrize("kind", [*RAW_BACKBONES, *VARIANTS])
+@pytest.mark.parametrize(("kind", "layer"), some_pairs([*RAW_BACKBONES, *VARIANTS], ["last", "weighted_sum"], every=2))
 def test_threads_share_a_model(kind: str, layer: str) -> None:
     model = classifier(*VARIANTS.get(kind, (kind, None)), layer=layer)
     batches = [

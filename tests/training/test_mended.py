@@ -81,7 +81,7 @@ def test_a_broken_test_file_is_found_before_training(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = read_table(corpus)
-    bad = corpus.with_name("nan.wav")
+    bad = tmp_path / "nan.wav"
     sf.write(bad, np.where(np.arange(9_600) == 5_000, np.nan, 0.1), 16_000, subtype="FLOAT")
     held_out = [{**row, "split": "test" if i % 4 == 0 else "train"} for i, row in enumerate(rows)]
     held_out[0]["path"] = str(bad)
@@ -97,7 +97,7 @@ def test_a_broken_test_file_is_found_before_training(
 
 def test_streamed_files_that_are_left_out_are_reported(corpus: Path, tmp_path: Path) -> None:
     rows = read_table(corpus)
-    bad = corpus.with_name("cut.wav")
+    bad = tmp_path / "cut.wav"
     bad.write_bytes(b"RIFF")
     table = write_table(corpus.with_name("streamed.csv"), [{**rows[0], "path": str(bad)}, *rows[1:]])
     stream = ("--streaming", "true", "--labels", "low,high", "--max-steps", 4, *SKIP)

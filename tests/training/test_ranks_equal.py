@@ -24,7 +24,7 @@ from hf_speech.training.setup import make_trainer, read_and_build
 from tests.ranks import finish_ranks
 from tests.training.runs import TINY, refusal, write_yaml
 
-STEPS = 20
+STEPS = 12
 NETWORK = {"channels": [16, 16, 16, 16, 24], "scale": 4, "se_channels": 8}
 ECAPA = {"backbone_config": {"model_type": "ecapa-tdnn", "network_config": NETWORK}}
 CASES: dict[str, dict[str, Any]] = {

@@ -16,6 +16,7 @@ from hf_speech.testing import tiny_backbone_config
 from hf_speech.training.regularization import REGULARIZATIONS, regularized
 
 from ..models.tiny import lively, padded, tiny_config, waveforms
+from ..pairs import some_pairs
 
 # The values of 2203.14688, by hand; conformers have one dropout more.
 DROPOUTS = {"activation_dropout", "attention_dropout", "conformer_conv_dropout", "feat_proj_dropout", "hidden_dropout"}
@@ -136,8 +137,9 @@ LONG = {"mask_time_length": 60}  # 1.2 s
 MANY = {"mask_time_min_masks": 50}
 
 
-@pytest.mark.parametrize("overrides", [{}, LONG, MANY, {"mask_feature_prob": 1.0}])
-@pytest.mark.parametrize("backbone", SSL_BACKBONES)
+@pytest.mark.parametrize(
+    ("backbone", "overrides"), some_pairs(SSL_BACKBONES, [{}, LONG, MANY, {"mask_feature_prob": 1.0}], every=2)
+)
 def test_masks_on_the_shortest_clips(backbone: str, overrides: dict[str, Any]) -> None:
     if "mask_time_min_masks" in overrides and "mask_time_min_masks" not in fields_of(backbone):
         return

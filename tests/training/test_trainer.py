@@ -263,8 +263,10 @@ def test_without_a_test_split_nothing_is_claimed(corpus: Path, tmp_path: Path) -
 def test_what_is_left_out_is_counted_and_named(corpus: Path, tmp_path: Path) -> None:
     rows = read_table(corpus)
     rows[0]["label"] = rows[5]["label"] = ""
-    (corpus.parent / "broken.wav").write_bytes(b"RIFF")
-    table = write_table(corpus.with_name("flawed.csv"), [*rows, {**rows[1], "path": "broken.wav"}])
+    for row in rows:
+        row["path"] = str(corpus.parent / row["path"])
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    table = write_table(tmp_path / "flawed.csv", [*rows, {**rows[1], "path": "broken.wav"}])
     folder = train_tiny(tmp_path / "model", table, "--on-bad-audio", "skip", "--max-steps", 1)
     data = read_results(folder)["data"]
     assert data["unlabelled"] == 2 and data["splits"]["train"]["utterances"] == 24 - 2

@@ -22,7 +22,7 @@ from hf_speech.ranks import leave_process_group
 from hf_speech.training.arguments import read_config
 from hf_speech.training.setup import make_trainer, read_and_build
 from hf_speech.training.trainer import validation_numbers
-from tests.ranks import finish_ranks, start_ranks
+from tests.ranks import TORCHRUN, finish_ranks, start_ranks
 from tests.training.runs import same_weights, write_yaml
 from tests.training.test_resume import BATCHES, EVERYTHING
 
@@ -63,7 +63,7 @@ def test_killed_ranks_go_on_alike(corpus: Path, tmp_path: Path) -> None:
     config = write_yaml(tmp_path / "run.yaml", **fields)
     words = ["-m", "hf_speech.cli", "train", config, "--output-dir"]
     finish_ranks(*words, tmp_path / "whole")
-    process = start_ranks(*words, tmp_path / "killed")
+    process = start_ranks(*words, tmp_path / "killed", launcher=TORCHRUN)
     assert process.stderr is not None
     assert any(line.startswith("step 8 of") for line in process.stderr)
     kill_all(tmp_path / "killed")
@@ -77,7 +77,8 @@ def test_killed_ranks_go_on_alike(corpus: Path, tmp_path: Path) -> None:
 
 def test_a_rank_that_dies_takes_the_others_along(corpus: Path, tmp_path: Path) -> None:
     config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), max_steps=5_000, logging_steps=5)
-    process = start_ranks("-m", "hf_speech.cli", "train", config, "--output-dir", tmp_path / "model")
+    words = ["-m", "hf_speech.cli", "train", config, "--output-dir", tmp_path / "model"]
+    process = start_ranks(*words, launcher=TORCHRUN)
     assert process.stderr is not None
     assert any(line.startswith("step 10 of") for line in process.stderr)
     began = time.monotonic()

@@ -255,32 +255,33 @@ def test_a_run_that_was_killed_goes_on(folder: Path, tmp_path: Path) -> None:
     assert not list(there.glob(".*"))
 
 
-@pytest.mark.parametrize("with_cache", [True, False])
-def test_two_ranks_write_what_one_writes(folder: Path, tmp_path: Path, with_cache: bool) -> None:
-    """Byte for byte, on both of them; each runs a share, and each hears of the file that can't be used."""
+def test_two_ranks_write_what_one_writes(folder: Path, tmp_path: Path) -> None:
+    """Byte for byte, on both of them, kept and not; each runs a share, and hears of the file that can't be used."""
     here = tmp_path / "here"
     shutil.copytree(folder, here)
     (here / "voices" / "broken.wav").write_bytes(next((here / "voices").iterdir()).read_bytes()[:9_000])
     one = embed_folder(here, tmp_path / "one", on_bad="skip")
     write_embeddings(tmp_path / "one.parquet", one)
-    said = finish_ranks(__file__, here, tmp_path, tmp_path / "two" if with_cache else "")
+    said = finish_ranks(__file__, "skip", here, tmp_path, tmp_path / "two", "")
     expected = (tmp_path / "one.parquet").read_bytes()
-    assert [(tmp_path / f"rank{rank}.parquet").read_bytes() == expected for rank in (0, 1)] == [True, True]
-    assert len([line for line in said if "1 of 25 utterances can't be embedded and were left out" in line]) == 1
-    shares = [int((tmp_path / f"rank{rank}.rows").read_text()) for rank in (0, 1)]
-    assert sum(shares) == 24 and min(shares) >= 8
-    if with_cache:
-        (kept,) = (tmp_path / "two").iterdir()
-        assert {path.name for path in kept.glob("manifest*")} == {MANIFEST, "manifest.1.json"}
-        again = embed_folder(here, tmp_path / "two", on_bad="skip")
-        assert again.facts["computed"] == 0 and np.array_equal(again.vectors, one.vectors)
+    for turn in (0, 1):
+        found = [(tmp_path / f"rank{rank}-{turn}.parquet").read_bytes() == expected for rank in (0, 1)]
+        assert found == [True, True]
+        shares = [int((tmp_path / f"rank{rank}-{turn}.rows").read_text()) for rank in (0, 1)]
+        assert sum(shares) == 24 and min(shares) >= 8
+    # Once each time.
+    assert len([line for line in said if "1 of 25 utterances can't be embedded and were left out" in line]) == 2
+    (kept,) = (tmp_path / "two").iterdir()
+    assert {path.name for path in kept.glob("manifest*")} == {MANIFEST, "manifest.1.json"}
+    again = embed_folder(here, tmp_path / "two", on_bad="skip")
+    assert again.facts["computed"] == 0 and np.array_equal(again.vectors, one.vectors)
 
 
 def test_what_all_ranks_refuse_is_said_once(folder: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     shutil.copytree(folder, here)
     (here / "voices" / "broken.wav").write_bytes(next((here / "voices").iterdir()).read_bytes()[:9_000])
-    process = start_ranks(__file__, here, tmp_path, "", "raise")
+    process = start_ranks(__file__, "raise", here, tmp_path, "")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 1 and said.count("InputError: 1 of 25 utterances can't be embedded (leave them") == 1
 
@@ -447,16 +448,17 @@ def test_other_files_hold_no_embeddings(tmp_path: Path) -> None:
 
 
 def main() -> None:
-    folder, output = map(Path, sys.argv[1:3])
-    cache = Path(sys.argv[3]) if sys.argv[3] else None
+    on_bad, (folder, output) = sys.argv[1], map(Path, sys.argv[2:4])
     rank, ranks = join_ranks()
     assert ranks == 2
     rows: list[int] = []
     HfSpeechModel.forward = noting(HfSpeechModel.forward, rows)  # type: ignore[method-assign]
-    found = embed_folder(folder, cache, on_bad="raise" if "raise" in sys.argv else "skip")
-    assert found.facts["computed"] == 24 and [one.id for one in found.bad] == ["broken"]
-    write_embeddings(output / f"rank{rank}.parquet", found)
-    (output / f"rank{rank}.rows").write_text(str(sum(rows)))
+    for turn, cache in enumerate(sys.argv[4:]):
+        rows.clear()
+        found = embed_folder(folder, Path(cache) if cache else None, on_bad=on_bad)
+        assert found.facts["computed"] == 24 and [one.id for one in found.bad] == ["broken"]
+        write_embeddings(output / f"rank{rank}-{turn}.parquet", found)
+        (output / f"rank{rank}-{turn}.rows").write_text(str(sum(rows)))
     leave_process_group()
 
 
