@@ -113,7 +113,9 @@ def _asked(classifier: OnnxClassifier, heard: Sequence[Heard]) -> Iterator[tuple
         yield one, "alone", {name: values[0] for name, values in classifier([one.waveform]).items()}
     for start in range(0, len(heard), 4):
         group = heard[start : start + 4]
-        batch = batch_of([*[one.waveform for one in group], np.zeros(len(group[-1].waveform) + 1_601, np.float32)])
+        batch = batch_of(
+            [*[one.waveform for one in group], np.zeros(max(len(one.waveform) for one in group) + 1_601, np.float32)]
+        )
         batch = {name: values[:-1] for name, values in batch.items()}  # so the longest is padded too
         padding = batch["attention_mask"] == 0
         batch["input_values"][padding] = random.standard_normal(int(padding.sum()))

@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..errors import InputError
 from ..models.configuration import SSL_BACKBONES
 from ..models.embedding import evaluating
 from ..results import run_facts
+from ..telemetry import keep_quiet
 from .exactness import LIMIT, Agreement, Heard, agreement, check, heard_by_torch, utterances
 from .facts import KEY, Facts, describes, needing
 from .graph import OPSETS, ServedModel, served, trace
@@ -101,13 +103,13 @@ def export(model: Any, extractor: Any, name: str, folder: Path, options: ExportO
     """
     start = time.perf_counter()
     _check_folder(folder, options.overwrite)
+    keep_quiet()
     for library in ("onnx", "onnxruntime"):
         needing("the export", lambda library=library: importlib.import_module(library))  # type: ignore[misc]
     whole = served(model, extractor, name)
     logger.info("exporting %s (%s)", name, describes(whole.facts.parts))
     given = utterances(whole.facts, options.speech)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work, evaluating(whole):
+    with _work_in(folder) as work, evaluating(whole):
         heard = heard_by_torch(whole, given)
         made = _make(whole, heard, Path(work), options)
         report = {
@@ -257,12 +259,31 @@ def _ours(folder: Path) -> list[Path]:
 
 
 def _move(work: Path, folder: Path) -> None:
-    """Puts what was made in the place of an earlier export; the report comes last."""
-    folder.mkdir(exist_ok=True)
-    for path in _ours(folder):
-        path.unlink(missing_ok=True)
-    for path in sorted(work.iterdir(), key=lambda path: path.name == REPORT):
+    """Puts what was made in the place of an earlier export; the report comes last, then what was not made goes."""
+    made = sorted(work.iterdir(), key=lambda path: path.name == REPORT)
+    names = {path.name for path in made}
+    for path in made:
         os.replace(path, folder / path.name)
+    for path in _ours(folder):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _work_in(folder: Path) -> Iterator[str]:
+    """A folder to work in, below the one where the files go, so that they can be renamed into place.
+
+    What is made for it goes again if nothing comes of the work.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryDirectory(prefix=".export.", dir=folder) as work:
+            yield work
+    finally:
+        for path in new:  # the deepest first; one that holds something stays
+            with suppress(OSError):
+                path.rmdir()
 
 
 def told(made: Sequence[Made], folder: Path) -> str:

@@ -6,9 +6,10 @@ keeps what Python computed of the example's sizes; so a file counts only once `e
 ones.
 """
 
+import copy
+import importlib
 import re
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from ..errors import InputError, one_line
-from ..inference import own_model, shortest, tasks_of
+from ..inference import label_map_of, own_model, shortest, tasks_of
 from ..models.conversion import from_stock
 from ..models.embedding import evaluating
 from ..models.masking import length_mask, masked_mean
@@ -84,7 +85,8 @@ def facts_of(model: Any, extractor: Any) -> Facts:
         embedding_size=own.speech.output_size,
         frame_times=(2 * first - second, second - first) if hasattr(own.speech.pooling, "attend") else None,
         parts={part: name for part, name in parts.items() if name not in ("", "none")},
-        versions=run_facts(None)["versions"] | {name: version(name) for name in ("onnx", "onnxruntime")},
+        versions=run_facts(None)["versions"]
+        | {name: importlib.import_module(name).__version__ for name in ("onnx", "onnxruntime")},
     )
 
 
@@ -95,9 +97,10 @@ def normalised(waveforms: Tensor, attention_mask: Tensor) -> Tensor:
         (B, T), (B, T) -> (B, T)
     """
     mask = length_mask(attention_mask.sum(-1), waveforms.shape[1])
-    centred = waveforms - masked_mean(waveforms[..., None], mask)
+    values = waveforms.double()  # onnxruntime's sums of float32 are too coarse for a faint voice on an offset
+    centred = values - masked_mean(values[..., None], mask)
     variance = masked_mean(centred.square()[..., None], mask)
-    return (centred / (variance + 1e-7).sqrt()).masked_fill(~mask, 0.0)
+    return (centred / (variance + 1e-7).sqrt()).masked_fill(~mask, 0.0).to(waveforms.dtype)
 
 
 def _over_speeds(logits: Tensor, labels: int) -> Tensor:
@@ -117,7 +120,12 @@ def served(model: Any, extractor: Any, name: str) -> ServedModel:
         InputError: what it takes is made outside the model, or it is a stock one that ours can't stand for.
     """
     own = own_model(model)
+    if label_map_of(model) is not None:
+        raise InputError(f"{name}: speaks of its labels by other names, which a file can't hold; take them back first")
     if not isinstance(own, HfSpeechForSequenceClassification):
+        problem = tasks_of(model)[0].problem_type if len(tasks_of(model)) == 1 else "several numbers"
+        if problem != "single_label_classification":
+            raise InputError(f"{name}: a stock model of {problem} can't be exported; train a model of ours on it")
         try:
             model = from_stock(own)
         except InputError as error:
@@ -125,13 +133,22 @@ def served(model: Any, extractor: Any, name: str) -> ServedModel:
         if not isinstance(model, HfSpeechForSequenceClassification):
             raise InputError(f"{name}: makes embeddings and has no labels; export a classifier")
         if isinstance(extractor, SeamlessM4TFeatureExtractor):
+            if extractor.to_dict() != SeamlessM4TFeatureExtractor().to_dict():
+                raise InputError(f"{name}: its feature extractor has settings of its own, which a file can't hold")
             extractor = model.make_feature_extractor()  # ours makes the filter banks itself
     if type(extractor) is not Wav2Vec2FeatureExtractor:
         raise InputError(
             f"{name}: {type(extractor).__name__} makes its features outside the model, where an ONNX file has to hold "
             "them; export a model that takes waveforms (Wav2Vec2FeatureExtractor)"
         )
-    return ServedModel(model.float(), extractor).eval()
+    rate = own_model(model).config.sampling_rate
+    if extractor.sampling_rate != rate:
+        raise InputError(
+            f"{name}: its feature extractor says {extractor.sampling_rate} Hz, its config {rate}; mend one"
+        )
+    if own_model(model).dtype != torch.float32:
+        model = copy.deepcopy(model).float()  # the caller's stays as it is
+    return ServedModel(model, extractor)
 
 
 def trace(whole: ServedModel, path: Path, opset: int) -> None:

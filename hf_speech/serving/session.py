@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, lookup, one_line
+from ..telemetry import keep_quiet
 from .facts import KEY, Facts, needing
 
 FILE = "model.onnx"
@@ -69,6 +70,7 @@ def load_onnx(model: str | Path, *, device: str = "auto", threads: int | None = 
         InputError: there is no such file, or none of `hf-speech export`; onnxruntime is not installed, or not for that
             device.
     """
+    keep_quiet()
     runtime: Any = needing("an ONNX model", lambda: importlib.import_module("onnxruntime"))
     path, there = file_of(model), runtime.get_available_providers()
     if device == "auto":

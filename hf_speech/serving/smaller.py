@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..telemetry import keep_quiet
 from .facts import needing
 
 SCOPES = ("/backbone/", "/neck/", "/projection/")  # modules whose weights are made smaller
@@ -53,6 +54,7 @@ def quantize(model: Any, target: Path, *, convolutions: bool) -> None:
         convolutions: whether theirs are rounded too. Of a transformer they are few, and cost more accuracy than the
             rest together.
     """
+    keep_quiet()
     quantization: Any = needing("int8", lambda: importlib.import_module("onnxruntime.quantization"))
     onnx: Any = importlib.import_module("onnx")
     types = quantization.QuantType

@@ -200,11 +200,29 @@ def test_a_model_is_as_it_was(tmp_path: Path) -> None:
     model = model_of(PLAIN).train()
     model.head.eval()
     before = {name: module.training for name, module in model.named_modules()}
-    whole = served(model, model.make_feature_extractor(), "tiny")
-    for name, module in model.named_modules():
-        module.training = before[name]
-    write_onnx(whole, tmp_path / "model.onnx")
+    model.to(torch.bfloat16)
+    export(model, model.make_feature_extractor(), "tiny", tmp_path / "made", ExportOptions())
     assert {name: module.training for name, module in model.named_modules()} == before
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_stock_model_of_other_numbers_is_refused(problem: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "stock", "wav2vec2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": problem}))
+    model, extractor = load_model(folder)
+    with pytest.raises(InputError, match="can't be exported; train a model of ours on it"):
+        served(model, extractor, "stock")
+
+
+def test_what_is_refused_leaves_no_folder_and_the_earlier_export(tmp_path: Path) -> None:
+    model = model_of(PLAIN)
+    other = model.make_feature_extractor()
+    other.sampling_rate = 8_000
+    with pytest.raises(InputError, match="says 8000 Hz, its config 16000"):
+        export(model, other, "tiny", tmp_path / "new" / "made", ExportOptions())
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-bert"])
@@ -284,3 +302,18 @@ def test_the_best_of_a_few_runs() -> None:
     best_times({"a": lambda: calls.append("a")}, rounds=3, patience=-1.0)
     assert len(calls) == 2
     assert told([], Path("x")).splitlines()[0].startswith("file")
+
+
+def test_a_faint_voice_on_an_offset_is_normalised_exactly(tmp_path: Path) -> None:
+    """Sums of 320,000 numbers in float32 are off by so much that the voice drowns."""
+    model = model_of(PLAIN)
+    extractor = model.make_feature_extractor()
+    extractor.do_normalize = True
+    write_onnx(served(model, extractor, "tiny"), tmp_path / "model.onnx")
+    noise = np.random.default_rng(0).standard_normal(320_000)
+    waveform = (0.1 + 5e-4 * noise).astype(np.float32)
+    wide = waveform.astype(np.float64)
+    normal = torch.from_numpy(((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32))
+    with torch.no_grad():
+        wanted = model.eval()(normal[None]).logits.numpy()
+    np.testing.assert_allclose(load_onnx(tmp_path)([waveform])["logits"], wanted, atol=1e-4)
