@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -273,7 +273,7 @@ def _resample(waveform: np.ndarray, old_rate: int, new_rate: int) -> np.ndarray:
     return _resampler(old_rate, new_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
 
 
-@cache
+@lru_cache(maxsize=16)  # a filter of odd rates has hundreds of megabytes
 def _resampler(old_rate: int, new_rate: int) -> Any:
     """The filter of a pair of rates: made, and said, once."""
     import torchaudio

@@ -23,38 +23,44 @@ class Evidence:
     Attributes:
         times: (F,) middles of the frames, seconds, rising.
         weights: (F,) shares; they sum to 1.
+        seconds: length of the utterance.
     """
 
     times: NDArray
     weights: NDArray
+    seconds: float
 
-    def shares(self, bins: int, seconds: float) -> NDArray:
+    @property
+    def edges(self) -> NDArray:
+        """(F + 1,) where the time that is nearest to one frame ends and that of the next begins, seconds."""
+        middles = (self.times[1:] + self.times[:-1]) / 2
+        return np.clip([0.0, *middles, self.seconds], 0.0, self.seconds)
+
+    def shares(self, bins: int) -> NDArray:
         """The share of each of so many equal parts of the utterance: -> (bins,), summing to 1.
 
         Args:
             bins: parts.
-            seconds: length of the utterance.
 
-        >>> Evidence(np.array([0.5, 1.5]), np.array([0.25, 0.75])).shares(4, 2.0).tolist()
+        >>> Evidence(np.array([0.5, 1.5]), np.array([0.25, 0.75]), 2.0).shares(4).tolist()
         [0.125, 0.125, 0.375, 0.375]
         """
-        middles = (self.times[1:] + self.times[:-1]) / 2  # a frame stands for the time that it is nearest to
-        edges = np.clip([0.0, *middles, seconds], 0.0, seconds)
         sums = np.concatenate([[0.0], np.cumsum(self.weights)])
-        return np.diff(np.interp(np.linspace(0.0, seconds, bins + 1), edges, sums))
+        return np.diff(np.interp(np.linspace(0.0, self.seconds, bins + 1), self.edges, sums))
 
     def densest(self, share: float = 0.5) -> tuple[float, float]:
-        """The shortest stretch with so much of the evidence: its first and last moment, seconds.
+        """The shortest stretch with so much of the evidence: where it begins and ends, seconds.
 
-        >>> Evidence(np.arange(5.0), np.array([0.1, 0.1, 0.4, 0.3, 0.1])).densest(0.6)
-        (2.0, 3.0)
+        >>> Evidence(np.arange(0.5, 5), np.array([0.1, 0.1, 0.4, 0.3, 0.1]), 5.0).densest(0.6)
+        (2.0, 4.0)
         """
         sums = np.concatenate([[0.0], np.cumsum(self.weights)])
         # For each first frame, the first end at which enough lies between; 1e-9: sums of float32 fall short of 1.
         ends = np.searchsorted(sums, sums[:-1] + share - 1e-9)
         starts = np.flatnonzero(ends < len(sums))
-        best = starts[np.argmin(self.times[ends[starts] - 1] - self.times[starts])]
-        return float(self.times[best]), float(self.times[ends[best] - 1])
+        edges = self.edges
+        best = starts[np.argmin(edges[ends[starts]] - edges[starts])]
+        return float(edges[best]), float(edges[ends[best]])
 
 
 def has_evidence(model: PreTrainedModel) -> bool:
@@ -100,4 +106,4 @@ def evidence(
             times.append(np.array(whole.frame_times(len(found))) + before / SAMPLE_RATE)
             weights.append(found * len(piece) / len(waveform))
             before += len(piece)
-    return Evidence(np.concatenate(times), np.concatenate(weights))
+    return Evidence(np.concatenate(times), np.concatenate(weights), len(waveform) / SAMPLE_RATE)

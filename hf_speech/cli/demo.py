@@ -1,10 +1,17 @@
 """`hf-speech demo`: a web page to try a model."""
 
 import argparse
+import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, InputError
+from .models import add_source
 from .parser import Commands, add_command
+
+if TYPE_CHECKING:
+    from ..demo.models import Loaded, Models
 
 _PAGES = {"classify": "speech_classification", "verify": "speaker_verification", "map": "speaker_map"}
 
@@ -27,29 +34,29 @@ def add_demo(commands: Commands) -> None:
     demo.add_argument("--open", action="store_true", help="open it in the browser")
     demo.add_argument("--max-seconds", type=float, help="longest recording (120)")
     demo.add_argument("--max-megabytes", type=float, help="largest file (20)")
-    demo.add_argument("--per-minute", type=int, default=0, help="requests of one visitor in a minute (0: no limit)")
-    demo.add_argument("--revision", metavar="REV", help="branch, tag or commit of the models on the Hub")
     demo.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the code that a model brings beside its weights: read it first",
+        "--per-minute", type=int, help="requests of one visitor in a minute (60 where others can reach it; 0: no limit)"
     )
+    add_source(demo)
 
 
 def _demo(options: argparse.Namespace, fields: list[str]) -> int:
-    from ..demo.limits import Limits
+    from ..demo.limits import PREFIX, Limits
     from ..demo.models import Loaded, Models
     from ..demo.serving import serve
 
     given = {name: getattr(options, name) for name in ("max_seconds", "max_megabytes", "per_minute")}
-    limits = replace(Limits.from_environment(), **{name: value for name, value in given.items() if value is not None})
+    set_there = Limits.from_environment()
+    if options.per_minute is None and f"{PREFIX}PER_MINUTE" not in os.environ and not options.share:
+        given["per_minute"] = 0 if options.host in (None, "127.0.0.1", "localhost", "::1") else None
+    limits = replace(set_there, **{name: value for name, value in given.items() if value is not None})
     models = Models(options.models, trust_remote_code=options.trust_remote_code, revision=options.revision)
-    first = models.get()
-    for name in models.names[1:]:
-        models.get(name)
+    first = _loaded(models)
     if options.pages is None:
         needs = {"classify": Loaded.need_labels, "verify": Loaded.need_embeddings, "map": Loaded.need_embeddings}
         chosen = [page for page, need in needs.items() if _can(need, first)]
+        if not chosen:
+            raise InputError(f"{options.models[0]}: gives neither labels nor embeddings; give another model")
     else:
         chosen = [page.strip() for page in options.pages.split(",") if page.strip()]
     unknown = [page for page in chosen if page not in _PAGES]
@@ -67,9 +74,23 @@ def _demo(options: argparse.Namespace, fields: list[str]) -> int:
     return EXIT_OK
 
 
-def _can(need: object, model: object) -> bool:
+def _loaded(models: "Models") -> "Loaded":
+    """Loads all of them -> the first.
+
+    Raises:
+        InputError: one can't be loaded, and why.
+    """
     try:
-        need(model)  # type: ignore[operator]
+        return [models.get(name) for name in models.names][0]
+    except InputError as refusal:
+        if isinstance(refusal.__cause__, InputError):
+            raise refusal.__cause__ from None
+        raise
+
+
+def _can(need: "Callable[[Loaded], None]", model: "Loaded") -> bool:
+    try:
+        need(model)
     except InputError:
         return False
     return True

@@ -1,7 +1,7 @@
 """What a page says of recordings: the numbers, for programs, and the same in plain words, for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..evidence import Evidence, evidence
-from ..inference import predict
+from ..inference import predict, tasks_of
+from ..verification.kept import Kept
 from ..verification.maps import project
 from ..verification.pairs import Judged, PairAnswer, judge, same_speaker
 from ..verification.recordings import embeddings_of
@@ -19,12 +20,17 @@ from .limits import Limits
 from .models import Loaded
 from .recordings import Recording, listen_to
 
+LEAST_SCORE = 0.1  # of a label that is named in a headline
 LITTLE_SPEECH = 1.0  # seconds; with less an answer is little more than a guess
 _NO_CALIBRATION = (
-    "This model keeps no calibration, so the similarity can't be told as a probability, and there is no threshold: "
-    "1 is the most alike, 0 unrelated. Compare it with that of recordings whose speakers you know."
+    "This model keeps no calibration, so there is neither a probability nor a threshold. The similarity is 1 at most "
+    "and has no fixed meaning: with some models the voices of two people are above 0.9, too. Compare it with that of "
+    "recordings whose speakers you know."
 )
-_NO_PROOF = "A model can be wrong: this is no proof of who speaks."
+_NO_PROOF = (
+    "A model can be wrong, most of all on recordings unlike those that it was trained and calibrated on: this is no "
+    "proof of who speaks."
+)
 
 
 def classify(loaded: Loaded, path: str, limits: Limits) -> tuple[dict[str, Any], str]:
@@ -50,18 +56,20 @@ def classify(loaded: Loaded, path: str, limits: Limits) -> tuple[dict[str, Any],
     fields = {**said, "seconds": heard.seconds, "speech_seconds": heard.spoken}
     if looked is not None:
         fields["evidence"] = list(looked.densest())
-    return fields, _classified(said, heard, looked)
+    alone = tasks_of(loaded.model)[0].name if "value" in said else ""  # a number says nothing without its name
+    return fields, _classified(said, alone, heard, looked)
 
 
-def _classified(said: Mapping[str, Any], heard: Recording, looked: Evidence | None) -> str:
-    tasks = {name.replace("_", " "): one for name, one in (said.get("tasks") or {"": said}).items()}
+def _classified(said: Mapping[str, Any], alone: str, heard: Recording, looked: Evidence | None) -> str:
+    """The page's answer; `alone` is what the only task of a model is called, where that has to be said."""
+    tasks = {name.replace("_", " "): one for name, one in (said.get("tasks") or {alone: said}).items()}
     parts = []
     for name, one in tasks.items():
         parts += [pictures.heading(name)] if name else []
         parts += [pictures.bars(one["scores"])] if "scores" in one else []
     parts += [pictures.heading("The recording"), pictures.waveform(heard.waveform, looked)]
     if looked is not None:
-        words = pictures.went_by(looked, heard.seconds)
+        words = pictures.went_by(looked)
         parts.append(pictures.sentence(f"The stronger the colour, the more the model went by that moment. {words}"))
     parts.append(_about_speech([heard]))
     return pictures.answer("; ".join(_headline(name, one) for name, one in tasks.items()), *parts)
@@ -74,13 +82,19 @@ def _headline(name: str, said: Mapping[str, Any]) -> str:
     ('calm, 83 %', 'age: 34.2')
     >>> _headline("", {"label": "calm", "score": 0.31}), _headline("", {"labels": [], "scores": {}})
     ('not sure: perhaps calm, 31 %', 'none of the labels')
+    >>> _headline("", {"label": "ann", "score": 0.004})
+    'not sure: no label stands out'
     """
     if "value" in said:
         words = f"{said['value']:.1f}"
     elif "labels" in said:
         words = ", ".join(said["labels"]) or "none of the labels"
+    elif said["score"] < LEAST_SCORE:
+        words = "not sure: no label stands out"
     else:
-        words = f"{'' if said['score'] >= 0.5 else 'not sure: perhaps '}{said['label']}, {100 * said['score']:.0f} %"
+        words = (
+            f"{'' if said['score'] >= 0.5 else 'not sure: perhaps '}{said['label']}, {pictures.percent(said['score'])}"
+        )
     return f"{name}: {words}" if name else words
 
 
@@ -100,25 +114,30 @@ def compare(loaded: Loaded, one: str, other: str, limits: Limits) -> tuple[dict[
         InputError: the model gives no embeddings, or a recording can't be used.
     """
     loaded.need_embeddings()
-    heard = [listen_to(path, limits, loaded.shortest) for path in (one, other)]
+    heard = _heard([one, other], loaded, limits)
     said = same_speaker(loaded.model, loaded.extractor, heard[0].path, heard[1].path, kept=loaded.kept)
-    return asdict(said), _compared(said, heard)
+    return asdict(said), _compared(said, heard, loaded.kept)
 
 
-def _compared(said: PairAnswer, heard: Sequence[Recording]) -> str:
-    if said.probability is None or said.threshold is None:
+def _compared(said: PairAnswer, heard: Sequence[Recording], kept: Kept | None) -> str:
+    if kept is None or said.probability is None or said.threshold is None or said.llr is None:
         headline = f"Similarity {said.score:.2f}"
         parts = [pictures.sentence(_NO_CALIBRATION)]
     else:
-        headline = "Probably the same speaker" if said.decision else "Probably two different speakers"
+        verdict = "the same speaker" if said.decision else "two different speakers"
+        # The threshold need not lie where both are as likely: between the two nothing is probable.
+        sure = (said.probability >= 0.5) == said.decision
+        headline = f"Probably {verdict}" if sure else f"Not sure; by the model's threshold {verdict}"
         side = "above" if said.decision else "below"
+        share = pictures.percent(said.probability).removesuffix(" %")
+        margin = said.llr - kept.calibration.thresholds[kept.threshold]
         parts = [
             pictures.bars({"same speaker": said.probability, "different speakers": 1 - said.probability}),
             pictures.sentence(
-                f"If half of all pairs of recordings were of one speaker, about {100 * said.probability:.0f} in 100 "
-                "pairs that are as alike as these would be."
+                f"If half of all pairs of recordings were of one speaker, {share} in 100 pairs that are as alike as "
+                "these would be."
             ),
-            pictures.scale(said.score, said.threshold),
+            pictures.scale(said.score, said.threshold, margin),
             pictures.sentence(
                 f"The score of these two is {said.score:.2f}, {side} the threshold of {said.threshold:.2f}, from which "
                 "on the model takes two voices for one."
@@ -150,8 +169,8 @@ def lay_out(loaded: Loaded, paths: Sequence[str], limits: Limits) -> tuple[dict[
             else f"Please give 2 to {limits.max_files} recordings first."
         )
     loaded.need_embeddings()
-    heard = [listen_to(path, limits, loaded.shortest) for path in paths]
-    names = _distinct([one.name for one in heard])
+    heard = _heard(paths, loaded, limits)
+    names = [one.name for one in heard]
     chunk = None if loaded.kept is None else loaded.kept.chunk_seconds
     vectors, seconds = embeddings_of(loaded.model, loaded.extractor, [one.path for one in heard], chunk)
     left, right = np.array(list(combinations(range(len(heard)), 2))).T
@@ -186,7 +205,11 @@ def _laid_out(
     heard: Sequence[Recording],
     loaded: Loaded,
 ) -> str:
-    first = pairs[0]
+    first, numbered = pairs[0], {name: f"{i} {name}" for i, name in enumerate(names, start=1)}
+
+    def sides(pair: Mapping[str, Any]) -> list[str]:
+        return [numbered[pair["one"]], numbered[pair["other"]]]
+
     parts = [picture, pictures.sentence("Near points sound alike; the axes and the scale mean nothing.")]
     if loaded.kept is not None:
         count = max(voices) + 1
@@ -201,14 +224,31 @@ def _laid_out(
         joined = "Recordings have one voice here if a chain of pairs above the model's threshold joins them."
         parts.append(pictures.sentence(joined))
         columns = ["recording", "other recording", "same speaker", "score"]
-        rows = [[p["one"], p["other"], f"{100 * p['probability']:.0f} %", f"{p['score']:.2f}"] for p in pairs]
+        rows = [[*sides(p), pictures.percent(p["probability"]), f"{p['score']:.2f}"] for p in pairs]
     else:
         headline = f"Most alike: {first['one']} and {first['other']}"
         parts.append(pictures.sentence(_NO_CALIBRATION))
         columns = ["recording", "other recording", "similarity"]
-        rows = [[p["one"], p["other"], f"{p['score']:.2f}"] for p in pairs]
+        parts.append(pictures.sentence(f"The recordings: {', '.join(numbered.values())}."))
+        rows = [[*sides(p), f"{p['score']:.2f}"] for p in pairs]
     parts += [_about_speech(heard), pictures.table(columns, rows, "Every pair, the most alike first")]
     return pictures.answer(headline, *parts, pictures.sentence(_NO_PROOF))
+
+
+def _heard(paths: Sequence[str], loaded: Loaded, limits: Limits) -> list[Recording]:
+    """Several recordings, whose names differ: two clips from the microphone come under one name.
+
+    Raises:
+        InputError: one of them can't be used; which one, by its place among them.
+    """
+    heard = []
+    for number, path in enumerate(paths, start=1):
+        try:
+            heard.append(listen_to(path, limits, loaded.shortest))
+        except InputError as error:
+            raise InputError(f"Recording {number}: {error}") from error
+    names = _distinct([one.name for one in heard])
+    return [replace(one, name=name) for one, name in zip(heard, names, strict=True)]
 
 
 def _about_speech(heard: Sequence[Recording]) -> str:

@@ -1,5 +1,6 @@
 """How much a visitor may ask of a page: the one place where it is set."""
 
+import math
 import os
 import threading
 import time
@@ -28,7 +29,7 @@ class Limits:
         kept_minutes: after so long what was uploaded is deleted; it goes earlier when the visitor leaves.
 
     Raises:
-        InputError: a value that is not above 0 (`per_minute`: below 0).
+        InputError: a value that is not above 0, or infinite (`per_minute`: below 0, `max_files`: below 2).
     """
 
     max_seconds: float = 120.0
@@ -40,10 +41,12 @@ class Limits:
     kept_minutes: float = 10.0
 
     def __post_init__(self) -> None:
+        least = {"per_minute": 0, "max_files": 2}
         for field in fields(self):
-            least, value = (0 if field.name == "per_minute" else None), getattr(self, field.name)
-            if not (value >= least if least is not None else value > 0):
-                raise InputError(f"{field.name} is {value}; give {'0 or more' if least == 0 else 'a number above 0'}")
+            value = getattr(self, field.name)
+            if not math.isfinite(value) or value < least.get(field.name, 0) or (value == 0 and field.name not in least):
+                wanted = f"{least[field.name]} or more" if field.name in least else "a number above 0"
+                raise InputError(f"{field.name} is {value}; give {wanted}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Limits":

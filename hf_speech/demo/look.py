@@ -18,6 +18,7 @@ button[role=tab] {color: var(--body-text-color) !important}
 .playback {border-color: currentColor !important}
 .controls button, .settings-wrapper button, .source-selection button:not(.selected) {
   color: var(--body-text-color-subdued) !important}
+.file-preview a {color: var(--body-text-color) !important}
 .source-selection button {width: 2rem !important; height: 2rem !important}
 .hs-answer h2 {font-size: 1rem; margin: 1.2rem 0 .3rem}
 .hs-headline {font-size: 1.6rem; font-weight: 700; line-height: 1.25; margin: 0 0 .6rem; overflow-wrap: anywhere}
@@ -28,7 +29,7 @@ button[role=tab] {color: var(--body-text-color) !important}
 .hs-bars {margin: .5rem 0}
 .hs-bar {display: grid; grid-template-columns: minmax(6rem, 30%) 1fr; gap: .6rem; align-items: center; margin: .3rem 0}
 .hs-bar dt {overflow-wrap: anywhere}
-.hs-bar dd {display: grid; grid-template-columns: 1fr 3.2rem; gap: .6rem; align-items: center; margin: 0;
+.hs-bar dd {display: grid; grid-template-columns: 1fr 5.6rem; gap: .6rem; align-items: center; margin: 0;
   text-align: right}
 .hs-track {background: var(--hs-track); border-radius: 5px; height: .8rem; overflow: hidden}
 .hs-track span {display: block; height: 100%; background: var(--hs-strong); border-radius: 5px}
@@ -65,7 +66,7 @@ button[role=tab] {color: var(--body-text-color) !important}
 @media (max-width: 480px) {
   button[role=tab] {padding: 0 8px !important; font-size: .9rem !important}
   .hs-headline {font-size: 1.35rem}
-  .hs-voice span {display: none}
+  .hs-voice span {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
 }
 """
 

@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 AGAIN_AFTER = 30.0  # seconds until a model that could not be loaded is tried again
 VARIABLE = "HF_SPEECH_MODEL"
+_WHY = "Whoever runs this page finds why in its log."
 NO_MODEL = (
     f"No model is set for this page yet. Whoever runs it: set the variable {VARIABLE} to a model's name on the Hub, or "
     "its folder."
@@ -28,7 +31,7 @@ class Loaded:
     """A model that can be asked.
 
     Attributes:
-        name: as it was given.
+        name: what visitors read.
         model: in evaluation mode.
         extractor: its feature extractor.
         kept: what it keeps of verification, if anything.
@@ -87,8 +90,31 @@ class Models:
         self.trust_remote_code = trust_remote_code
         self.revision = revision
         self._loaded: dict[str, Loaded] = {}
-        self._refused: dict[str, tuple[float, str]] = {}  # when, and why
-        self._lock = threading.Lock()
+        self._refused: dict[str, tuple[float, InputError]] = {}  # when, and what is said
+        self._locks = {name: threading.Lock() for name in self.names}
+        self._running = 0
+        self._idle = threading.Condition()
+
+    def shown(self, name: str) -> str:
+        """What a visitor reads: the Hub's name, or that of a folder without where it lies."""
+        return Path(name).name if Path(name).exists() else name
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Within, somebody is being answered."""
+        with self._idle:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Waits until nobody is being answered; whether it came to that in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._running, seconds)
 
     def get(self, name: str | None = None) -> Loaded:
         """A model, loaded if it is not yet.
@@ -103,21 +129,29 @@ class Models:
             raise InputError(NO_MODEL)
         wanted = name or self.names[0]
         if wanted not in self.names:
-            raise InputError(f"This page has no model {wanted}. It has: {', '.join(self.names)}.")
-        with self._lock:  # one visitor loads it, the others wait
-            if wanted in self._loaded:
-                return self._loaded[wanted]
-            when, why = self._refused.get(wanted, (0.0, ""))
-            if why and time.monotonic() - when < AGAIN_AFTER:
-                raise InputError(why)
-            try:
-                self._loaded[wanted] = self._load(wanted)
-            except InputError as error:
-                logger.warning("%s", error)
-                why = f"The model {wanted} can't be loaded: {_reason(error, wanted)}."
-                self._refused[wanted] = (time.monotonic(), why)
-                raise InputError(why) from error
+            raise InputError(f"This page has no model {wanted}. It has: {', '.join(map(self.shown, self.names))}.")
+        if wanted in self._loaded:
             return self._loaded[wanted]
+        with self._locks[wanted]:  # one visitor loads it, the others wait
+            if wanted not in self._loaded:
+                self._loaded[wanted] = self._tried(wanted)
+            return self._loaded[wanted]
+
+    def _tried(self, name: str) -> Loaded:
+        refused = self._refused.get(name)
+        if refused is not None and time.monotonic() - refused[0] < AGAIN_AFTER:
+            raise refused[1]
+        try:
+            return self._load(name)
+        except Exception as error:  # whatever is wrong with a model, the page stays up
+            if isinstance(error, InputError):
+                logger.warning("%s", error)
+            else:
+                logger.exception("%s: can't be loaded", name)
+            refusal = InputError(f"The model {self.shown(name)} can't be loaded. {_WHY}")
+            refusal.__cause__ = error
+            self._refused[name] = (time.monotonic(), refusal)
+            raise refusal from error
 
     def _load(self, name: str) -> Loaded:
         model, extractor = load_model(name, self.revision, trust_remote_code=self.trust_remote_code)
@@ -126,9 +160,4 @@ class Models:
         except InputError as error:  # the scores themselves need no calibration
             logger.warning("%s", error)
             kept = None
-        return Loaded(name, model, extractor, kept, shortest_seconds(model, extractor))
-
-
-def _reason(error: InputError, name: str) -> str:
-    """Why a model could not be loaded, without its name, which was said, and without what to do at a terminal."""
-    return str(error).removeprefix(f"{name}: ").partition(";")[0].rstrip(".")
+        return Loaded(self.shown(name), model, extractor, kept, shortest_seconds(model, extractor))

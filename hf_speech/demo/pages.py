@@ -19,7 +19,7 @@ from . import answers, pictures
 from .limits import Gate, Limits
 from .models import Models
 from .recordings import FORMATS, in_minutes
-from .uploads import Uploads
+from .uploads import Uploads, without_places
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Desk:
         try:
             return self._ask(request, paths, ask)[1]
         except InputError as error:
-            return pictures.notice(str(error))
+            return pictures.notice(without_places(str(error)))
         except Exception:
             logger.exception("a fault while a page was asked")
             return pictures.notice(_FAULT)
@@ -58,20 +58,28 @@ class Desk:
             paths = [self.uploads.path_of(file) for file in files]
             return self._ask(request, paths, lambda: ask(*paths))[0]
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(without_places(str(error)), print_exception=False) from error
+        except Exception as error:
+            logger.exception("a fault while a program asked")
+            raise gr.Error(_FAULT, print_exception=False) from error
 
     def _ask(self, request: gr.Request | None, paths: Sequence[str], ask: Callable[[], tuple[Any, str]]) -> Any:
         self.gate.enter(_visitor(request))
         self.uploads.note(getattr(request, "session_hash", None), paths)
-        return ask()
+        with self.models.busy():
+            return ask()
 
 
 def _visitor(request: gr.Request | None) -> str:
-    """Who asks. Behind the proxy of a Space all come from one address, and the proxy says for whom."""
+    """Who asks.
+
+    Behind the proxy of a Space all come from one address, and the proxy says for whom: the last entry is its own, those
+    before it are what the visitor claims.
+    """
     if request is None:
         return ""
     forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
-    return forwarded.partition(",")[0].strip() or str(getattr(request.client, "host", ""))
+    return forwarded.rpartition(",")[2].strip() or str(getattr(request.client, "host", ""))
 
 
 def _speech_classification(desk: Desk, model: gr.Dropdown | str) -> None:
@@ -197,7 +205,9 @@ def build(kinds: Sequence[str], models: Models, limits: Limits) -> gr.Blocks:
         gr.Markdown(f"# {title}")
         state = gr.HTML(elem_id="state", visible=False, padding=False)
         if len(models.names) > 1:
-            model: Any = gr.Dropdown(models.names, value=models.names[0], label="Model")
+            model: Any = gr.Dropdown(
+                [(models.shown(name), name) for name in models.names], value=models.names[0], label="Model"
+            )
         else:
             model = gr.State("")
         if len(kinds) == 1:
@@ -209,7 +219,7 @@ def build(kinds: Sequence[str], models: Models, limits: Limits) -> gr.Blocks:
         gr.Markdown(_about(limits))
         with gr.Accordion("Ask from a program", open=False):
             gr.Code(_program([PAGES[kind].call for kind in kinds]), language="python", label="Python")
-        app.load(_state(models), None, state, api_visibility="private", show_progress="hidden")
+        app.load(_state(models), None, state, queue=False, api_visibility="private", show_progress="hidden")
         app.unload(desk.uploads.forget)
     return app
 
@@ -235,6 +245,9 @@ def _wire(button: gr.Button, show: Callable[..., str], inputs: Sequence[Any], ou
         trigger_mode="once",
         scroll_to_output=True,
     )
+    for given in inputs:  # an answer does not stay beside what it is not about
+        if not isinstance(given, gr.State):
+            given.change(None, None, out, js="() => ''", api_visibility="private", show_progress="hidden")
 
 
 def _examples(examples: Mapping[str, Sequence[Any]], inputs: Sequence[Any]) -> None:
@@ -274,6 +287,6 @@ def _program(calls: Sequence[str]) -> str:
 def _about(limits: Limits) -> str:
     return (
         f"Recordings may be {in_minutes(limits.max_seconds)} long and have {limits.max_megabytes:g} MB "
-        f"({FORMATS}). They are used for the answer alone and deleted soon after you leave, after "
-        f"{in_minutes(60 * limits.kept_minutes)} at the latest; nothing is kept."
+        f"({FORMATS}). They are used for the answer alone and then deleted: soon after you leave, "
+        f"or after {in_minutes(60 * limits.kept_minutes)} at the latest."
     )

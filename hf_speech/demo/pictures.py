@@ -40,15 +40,16 @@ def bars(scores: Mapping[str, float], most: int = 8) -> str:
 
     Args:
         scores: label -> share, 0 to 1.
-        most: so many are shown; the others are told in a sum, as those of one speaker among hundreds would be.
+        most: so many are shown; of the others it is told how many they are.
     """
     ranked = sorted(scores.items(), key=lambda item: -item[1])
     rows = [
         f'<div class="hs-bar"><dt>{escape(label)}</dt><dd><span class="hs-track" aria-hidden="true"><span '
-        f'style="width:{100 * share:.1f}%"></span></span><span>{100 * share:.0f} %</span></dd></div>'
+        f'style="width:{100 * share:.1f}%"></span></span><span>{percent(share)}</span></dd></div>'
         for label, share in ranked[:most]
     ]
-    rest = f"<p>{len(ranked) - most} further labels have less than these.</p>" if len(ranked) > most else ""
+    left = len(ranked) - most
+    rest = f"<p>{left} further label{'s have' if left > 1 else ' has'} less than these.</p>" if left > 0 else ""
     return f'<dl class="hs-bars">{"".join(rows)}</dl>{rest}'
 
 
@@ -68,9 +69,9 @@ def waveform(samples: NDArray, evidence: Evidence | None = None) -> str:
     said = f"Loudness over {seconds:.1f} seconds."
     strength = np.full(BARS, 1.0)
     if evidence is not None:
-        shares = evidence.shares(BARS, seconds)
+        shares = evidence.shares(BARS)
         strength = 0.15 + 0.85 * shares / shares.max()
-        said += f" {went_by(evidence, seconds)}"
+        said += f" {went_by(evidence)}"
     rects = "".join(
         f'<rect x="{_WIDTH * i:.0f}" y="{_HEIGHT - h:.1f}" width="{_WIDTH - 1:.0f}" height="{2 * h:.1f}" '
         f'opacity="{o:.2f}"/>'
@@ -83,30 +84,41 @@ def waveform(samples: NDArray, evidence: Evidence | None = None) -> str:
     )
 
 
-def went_by(evidence: Evidence, seconds: float) -> str:
+def percent(share: float) -> str:
+    """A share in percent; nothing is certain.
+
+    >>> percent(0.456), percent(0.9999), percent(0.0001), percent(1.0), percent(0.0)
+    ('46 %', 'over 99 %', 'under 1 %', 'over 99 %', 'under 1 %')
+    """
+    if share > 0.99:
+        return "over 99 %"
+    return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def went_by(evidence: Evidence) -> str:
     """A sentence about when a model listened hardest.
 
-    >>> went_by(Evidence(np.arange(0.5, 4), np.array([0.1, 0.6, 0.2, 0.1])), 4.0)
-    'Half of what it went by lies between 1.5 and 1.5 seconds.'
-    >>> went_by(Evidence(np.arange(0.5, 4), np.full(4, 0.25)), 4.0)
+    >>> went_by(Evidence(np.arange(0.5, 4), np.array([0.1, 0.6, 0.2, 0.1]), 4.0))
+    'Half of what it went by lies between 1.0 and 2.0 seconds.'
+    >>> went_by(Evidence(np.arange(0.5, 4), np.full(4, 0.25), 4.0))
     'It went by all of the recording about equally.'
     """
     first, last = evidence.densest()
-    step = seconds / len(evidence.times)
-    if last - first + step > _EVEN * seconds:
+    if last - first > _EVEN * evidence.seconds:
         return "It went by all of the recording about equally."
     return f"Half of what it went by lies between {first:.1f} and {last:.1f} seconds."
 
 
-def scale(score: float, threshold: float) -> str:
+def scale(score: float, threshold: float, margin: float) -> str:
     """A score beside the threshold from which on two voices are taken for one.
 
     Args:
         score: the higher, the likelier the same speaker.
         threshold: on the same scale.
+        margin: how far above the threshold it is, as a log-likelihood ratio: 0 stands in the middle, and a factor of
+            50 either way (4) near the ends.
     """
-    reach = max(abs(score - threshold) * 1.25, 0.05 * max(abs(threshold), abs(score)), 1e-6)
-    place = 50 + 50 * (score - threshold) / reach
+    place = 50 + 50 * np.tanh(margin / 4)
     said = f"Score {score:.2f}, {'above' if score >= threshold else 'below'} the threshold {threshold:.2f}."
     return (
         f'<div class="hs-scale" role="img" aria-label="{said}"><div class="hs-line">'

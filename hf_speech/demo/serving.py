@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EXIT_INPUT, InputError, lookup, one_line
+from ..telemetry import keep_quiet
 from .limits import Limits
 from .models import VARIABLE, Models
 
 logger = logging.getLogger(__name__)
 
 KINDS = ("speech_classification", "speaker_verification", "speaker_map")
+_PATIENCE = 30.0  # seconds that the last answers may take
+_PREFIX = "hf-speech-demo-"
 _EXTRA = "pip install 'hf_speech[demo]'"
 
 
@@ -35,7 +38,7 @@ def app_of(kinds: Sequence[str], models: Models, limits: Limits) -> Any:
     """
     for kind in kinds:
         lookup(dict.fromkeys(KINDS), kind, "page")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # a page speaks to nobody but its visitors
+    keep_quiet()  # a page speaks to nobody but its visitors
     try:
         import silero_vad  # noqa: F401
 
@@ -84,6 +87,7 @@ def serve(
             _until_told()
         finally:
             app.close(verbose=False)
+            models.wait_until_idle(_PATIENCE)  # Python must not end under threads that compute
 
 
 def launch(app: Any, limits: Limits, **settings: Any) -> Any:
@@ -156,7 +160,10 @@ def _warm_up(models: Models) -> None:
 def folder_for_uploads() -> Iterator[Path]:
     """A folder of the server's own for what visitors give, which goes when it ends."""
     before = os.environ.get("GRADIO_TEMP_DIR")
-    folder = Path(tempfile.mkdtemp(prefix="hf-speech-demo-"))
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if not Path(f"/proc/{left.name.removeprefix(_PREFIX).partition('-')[0]}").exists() and Path("/proc").is_dir():
+            shutil.rmtree(left, ignore_errors=True)  # of a server that was killed
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
         yield folder

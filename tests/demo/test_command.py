@@ -45,7 +45,7 @@ def test_it_serves_what_the_model_can_and_ends_by_ctrl_c(voices: Path, tmp_path:
 
 
 def test_bad_input_is_one_line(voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"The model {tmp_path} can't be loaded" in refused(capsys, str(tmp_path))
+    assert f"{tmp_path}: can't be loaded as an audio classifier (" in refused(capsys, str(tmp_path))
     line = refused(capsys, str(voices), "--pages", "classify,guess")
     assert line.endswith("--pages classify,guess: there is no page guess; valid: classify, verify, map")
     assert "max_seconds is -1.0; give a number above 0" in refused(capsys, str(voices), "--max-seconds", "-1")

@@ -19,6 +19,8 @@ def test_limits_come_from_the_environment_in_their_own_kinds() -> None:
     [
         ("HF_SPEECH_DEMO_MAX_SECONDS", "long", "HF_SPEECH_DEMO_MAX_SECONDS is 'long'; give a number"),
         ("HF_SPEECH_DEMO_MAX_SECONDS", "0", "max_seconds is 0.0; give a number above 0"),
+        ("HF_SPEECH_DEMO_MAX_SECONDS", "inf", "max_seconds is inf; give a number above 0"),
+        ("HF_SPEECH_DEMO_MAX_FILES", "1", "max_files is 1; give 2 or more"),
         ("HF_SPEECH_DEMO_MAX_SECONDS", "nan", "max_seconds is nan; give a number above 0"),
         ("HF_SPEECH_DEMO_PER_MINUTE", "-1", "per_minute is -1; give 0 or more"),
         ("HF_SPEECH_DEMO_SECONDS", "3", "HF_SPEECH_DEMO_SECONDS: there is no such limit; valid: HF_SPEECH_DEMO_MAX"),

@@ -1,6 +1,10 @@
 """What visitors give: what can be used, and the sentence for what can't."""
 
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +96,7 @@ def test_every_fault_is_one_friendly_sentence(tmp_path: Path) -> None:
     assert said["large"] == "large.wav is too large. A file may have 1 MB at most."
     assert said["silent"] == "silent.wav is silent. Is the microphone on, and not muted?"
     assert said["hushed"].startswith("hushed.wav is silent")
-    assert said["short"] == "short.wav is too short: 0.01 s. Please give at least 0.1 s."
+    assert said["short"] == "short.wav is too short: 0.01 s. Please give at least 0.5 s."
     assert "no longer here" in said["gone"]
     assert not [words for words in said.values() if str(tmp_path) in words or "\n" in words]
 
@@ -102,6 +106,34 @@ def test_a_long_recording_is_not_decoded(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("hf_speech.demo.recordings.read_audio", lambda *a, **k: pytest.fail("it was decoded"))
     with pytest.raises(InputError, match="too long: 1 minute"):
         listen_to(path, Limits(max_seconds=10.0))
+
+
+def test_an_odd_rate_costs_no_memory(tmp_path: Path) -> None:
+    """A filter from 11,027 Hz to 16,000 Hz would have gigabytes."""
+    (sample,) = sample_files(1)
+    samples, _ = sf.read(sample)
+    sf.write(tmp_path / "odd.wav", samples, 11_027)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="unusual sampling rate, 11027 Hz. Please save it at 16,000 Hz"):
+        listen_to(tmp_path / "odd.wav", LIMITS)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    for rate in (8_000, 11_025, 22_050, 44_100, 48_000, 96_000):
+        times = np.arange(0, len(samples) / RATE, 1 / rate)
+        sf.write(tmp_path / "usual.wav", np.interp(times, np.arange(len(samples)) / RATE, samples), rate)
+        assert listen_to(tmp_path / "usual.wav", LIMITS).spoken > 0.5
+
+
+def test_the_detector_reports_to_nobody(tmp_path: Path) -> None:
+    """onnxruntime notes a session of its telemetry in a file, and does so when it is imported."""
+    code = "import sys; from hf_speech.demo.recordings import listen_to; from hf_speech.demo import Limits;"
+    code += "print(listen_to(sys.argv[1], Limits()).spoken > 0)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *sample_files(1)], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert run.stdout == "True\n", run.stderr
+    assert not list(tmp_path.rglob(".ses"))
 
 
 def test_other_containers_are_read(tmp_path: Path) -> None:
