@@ -114,6 +114,8 @@ def test_importing_is_light(module: str) -> None:
     assert loaded == ""
 
 
+# Modules that stay are not worth looking through, neither while they are imported nor when Python ends.
+NO_GARBAGE = "import atexit, gc; gc.disable(); atexit.register(gc.freeze)\n"
 REGISTERED = """
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 config = AutoConfig.for_model("hf_speech", backbone_config={"model_type": "wav2vec2"}, num_labels=3)
@@ -137,7 +139,7 @@ print("registered")
     ],
 )
 def test_whatever_is_imported_first_the_models_are_registered(first: str) -> None:
-    assert python(first + REGISTERED) == "registered"
+    assert python(f"{NO_GARBAGE}{first}{REGISTERED}") == "registered"
 
 
 @pytest.mark.parametrize("name", hf_speech.__all__)

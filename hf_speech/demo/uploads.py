@@ -1,5 +1,6 @@
 """What visitors have given: where it lies, and that it goes when they do."""
 
+import os
 import threading
 import time
 import weakref
@@ -20,7 +21,8 @@ class Uploads:
     """Deletes what was given: soon after those who asked about it have left, and after a while in any case.
 
     All that lies in the server's folder goes: uploads that were broken off and what came from addresses, too. Gradio's
-    own `delete_cache` knows of whole uploads alone, and would take the examples, which lie in the same folder.
+    own `delete_cache` knows of whole uploads alone, and would take the examples, which lie in the same folder. Where no
+    folder is set for this server alone (GRADIO_TEMP_DIR), other apps may keep theirs there, and nothing is deleted.
 
     Args:
         app: whose visitors they are.
@@ -29,6 +31,7 @@ class Uploads:
 
     def __init__(self, app: gr.Blocks, kept: float) -> None:
         self.kept = kept
+        self.folder = _folder() if os.environ.get("GRADIO_TEMP_DIR") else None
         self._app = weakref.ref(app)
         self._holders: dict[str, set[str]] = {}  # path -> sessions
         self._left: dict[str, float] = {}  # path -> when nobody held it any more
@@ -67,7 +70,7 @@ class Uploads:
             now: seconds since the epoch.
         """
         with self._lock:
-            for path in sorted(_folder().rglob("*"), reverse=True):  # what lies in a folder comes before it
+            for path in _below(self.folder):
                 if path.is_dir():
                     _remove_empty(path, now - self.kept)
                 elif (path.name, _size(path)) not in self._examples and self._is_due(str(path), now):
@@ -87,7 +90,7 @@ class Uploads:
 
     def _watch(self) -> None:
         """Sweeps for as long as the app is there."""
-        while self._app() is not None:
+        while self._app() is not None and self.folder is not None:
             self.sweep(time.time())
             time.sleep(min(5.0, self.kept / 10))
 
@@ -118,6 +121,14 @@ def _folder() -> Path:
 def _shipped() -> set[tuple[str, int]]:
     """Names and sizes of the recordings that come with the package: they are examples, and no secret."""
     return {(path.name, path.stat().st_size) for path in (sample_corpus().parent / "audio").iterdir()}
+
+
+def _below(folder: Path | None) -> list[Path]:
+    """What lies in a folder; the deepest first. What goes meanwhile is left out."""
+    if folder is None:
+        return []
+    walked = os.walk(folder, topdown=False)
+    return [Path(place, name) for place, folders, files in walked for name in [*files, *folders]]
 
 
 def _remove_empty(folder: Path, before: float) -> None:

@@ -41,6 +41,7 @@ def test_it_is_pushed_with_the_package_and_its_model(hub: Hub, ada: Command, tmp
     assert not [name for name in files if "__pycache__" in name or "dataset_scripts" in name]
 
 
+@pytest.mark.slow
 def test_what_is_laid_out_runs_without_the_package(tmp_path: Path) -> None:
     """From its own folder, where nothing but what it brought is called hf_speech."""
     folder = lay_out_space("speech_classification", tmp_path / "space", "ada/voices")
