@@ -1,6 +1,7 @@
 """Web pages to try a model: what a voice sounds like, whether two are one, who sounds like whom.
 
 limits       how much a visitor may ask, in one place
+door         who asks too much is refused before it waits
 recordings   what was given -> a recording with speech in it, or a sentence that says why not
 models       loaded once; tried again when they could not be
 answers      a recording -> numbers for programs, and plain words for people

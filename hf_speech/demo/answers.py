@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..evidence import Evidence, evidence
-from ..inference import predict, tasks_of
+from ..inference import infer, predictions, tasks_of
 from ..verification.kept import Kept
 from ..verification.maps import project
-from ..verification.pairs import Judged, PairAnswer, judge, same_speaker
-from ..verification.recordings import embeddings_of
+from ..verification.pairs import PairAnswer, judge
+from ..verification.pairs import compare as compare_embeddings
+from ..verification.recordings import longest_piece
 from . import pictures
 from .limits import Limits
 from .models import Loaded
-from .recordings import Recording, listen_to
+from .recordings import Recording, listen_to, rows_of
 
 LEAST_SCORE = 0.1  # of a label that is named in a headline
 LITTLE_SPEECH = 1.0  # seconds; with less an answer is little more than a guess
@@ -49,8 +50,9 @@ def classify(loaded: Loaded, path: str, limits: Limits) -> tuple[dict[str, Any],
         InputError: the model has no labels, or the recording can't be used.
     """
     loaded.need_labels()
-    heard = listen_to(path, limits, loaded.shortest)
-    (said,) = predict(loaded.model, loaded.extractor, [heard.path])
+    heard = _listened(path, loaded, limits)
+    rows = rows_of([heard])
+    (said,) = predictions(loaded.model, rows, infer(loaded.model, loaded.extractor, rows))
     del said["file"]
     looked = evidence(loaded.model, loaded.extractor, heard.waveform)
     fields = {**said, "seconds": heard.seconds, "speech_seconds": heard.spoken}
@@ -115,7 +117,7 @@ def compare(loaded: Loaded, one: str, other: str, limits: Limits) -> tuple[dict[
     """
     loaded.need_embeddings()
     heard = _heard([one, other], loaded, limits)
-    said = same_speaker(loaded.model, loaded.extractor, heard[0].path, heard[1].path, kept=loaded.kept)
+    said = compare_embeddings(*_embedded(heard, loaded), [one.name for one in heard], loaded.kept)
     return asdict(said), _compared(said, heard, loaded.kept)
 
 
@@ -130,14 +132,13 @@ def _compared(said: PairAnswer, heard: Sequence[Recording], kept: Kept | None) -
         headline = f"Probably {verdict}" if sure else f"Not sure; by the model's threshold {verdict}"
         side = "above" if said.decision else "below"
         share = pictures.percent(said.probability).removesuffix(" %")
-        margin = said.llr - kept.calibration.thresholds[kept.threshold]
         parts = [
             pictures.bars({"same speaker": said.probability, "different speakers": 1 - said.probability}),
             pictures.sentence(
                 f"If half of all pairs of recordings were of one speaker, {share} in 100 pairs that are as alike as "
                 "these would be."
             ),
-            pictures.scale(said.score, said.threshold, margin),
+            pictures.scale(said.score, said.threshold, float(kept.margin(said.llr))),
             pictures.sentence(
                 f"The score of these two is {said.score:.2f}, {side} the threshold of {said.threshold:.2f}, from which "
                 "on the model takes two voices for one."
@@ -171,11 +172,10 @@ def lay_out(loaded: Loaded, paths: Sequence[str], limits: Limits) -> tuple[dict[
     loaded.need_embeddings()
     heard = _heard(paths, loaded, limits)
     names = [one.name for one in heard]
-    chunk = None if loaded.kept is None else loaded.kept.chunk_seconds
-    vectors, seconds = embeddings_of(loaded.model, loaded.extractor, [one.path for one in heard], chunk)
+    vectors, seconds = _embedded(heard, loaded)
     left, right = np.array(list(combinations(range(len(heard)), 2))).T
     judged = judge(vectors, seconds, left, right, names, loaded.kept)
-    accepted = _accepted(loaded, judged)
+    accepted = np.zeros(len(left), dtype=bool) if loaded.kept is None else loaded.kept.accepts(judged.llrs)
     voices = _voices(len(heard), left[accepted], right[accepted])
     points = project(vectors, method="pca").points  # of a dozen points nothing but PCA is stable
     order = np.argsort(-judged.scores, kind="stable")
@@ -235,6 +235,20 @@ def _laid_out(
     return pictures.answer(headline, *parts, pictures.sentence(_NO_PROOF))
 
 
+def _listened(path: str, loaded: Loaded, limits: Limits) -> Recording:
+    return listen_to(path, limits, loaded.shortest, int(loaded.extractor.sampling_rate))
+
+
+def _embedded(heard: Sequence[Recording], loaded: Loaded) -> tuple[NDArray, NDArray]:
+    """Embeddings of N recordings, each made alone, and how long they are: (N, E) float32 and (N,) seconds."""
+    seconds = np.array([one.seconds for one in heard])
+    # Longer than all of them: nothing is cut, which is what infinity says.
+    longest = min(longest_piece(None if loaded.kept is None else loaded.kept.chunk_seconds), seconds.max() + 1.0)
+    found = infer(loaded.model, loaded.extractor, rows_of(heard), max_seconds=longest, batch_seconds=0.0)
+    assert found.embeddings is not None  # `need_embeddings` has seen to it
+    return found.embeddings, seconds
+
+
 def _heard(paths: Sequence[str], loaded: Loaded, limits: Limits) -> list[Recording]:
     """Several recordings, whose names differ: two clips from the microphone come under one name.
 
@@ -244,7 +258,7 @@ def _heard(paths: Sequence[str], loaded: Loaded, limits: Limits) -> list[Recordi
     heard = []
     for number, path in enumerate(paths, start=1):
         try:
-            heard.append(listen_to(path, limits, loaded.shortest))
+            heard.append(_listened(path, loaded, limits))
         except InputError as error:
             raise InputError(f"Recording {number}: {error}") from error
     names = _distinct([one.name for one in heard])
@@ -259,13 +273,6 @@ def _about_speech(heard: Sequence[Recording]) -> str:
         if little
         else ""
     )
-
-
-def _accepted(loaded: Loaded, judged: Judged) -> NDArray:
-    """Which pairs are taken for one speaker; none where nothing is kept."""
-    if loaded.kept is None:
-        return np.zeros(len(judged.scores), dtype=bool)
-    return judged.llrs >= loaded.kept.calibration.thresholds[loaded.kept.threshold]
 
 
 def _voices(count: int, left: NDArray, right: NDArray) -> list[int]:

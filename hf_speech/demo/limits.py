@@ -12,7 +12,7 @@ from ..errors import InputError
 
 PREFIX = "HF_SPEECH_DEMO_"  # of the environment variables; HF_SPEECH_DEMO_MAX_SECONDS=60
 _MINUTE = 60.0  # seconds
-_MANY = 10_000  # visitors that are remembered before those who have gone are forgotten
+_MANY = 10_000  # visitors that are remembered; of more, those who came longest ago are forgotten
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Limits:
         max_seconds: of one recording.
         max_megabytes: of one file (1,000,000 bytes each).
         max_files: recordings on a map.
-        per_minute: requests of one visitor; 0: as many as there are.
+        per_minute: requests of one visitor, counted when they come, so that those which wait count too; 0: as many as
+            there are.
         at_once: requests that are computed side by side.
         waiting: requests that may wait; a further one is refused.
         kept_minutes: after so long what was uploaded is deleted; it goes earlier when the visitor leaves.
@@ -39,6 +40,16 @@ class Limits:
     at_once: int = 2
     waiting: int = 200
     kept_minutes: float = 10.0
+
+    @property
+    def files_per_minute(self) -> int:
+        """Files that one visitor may send in a minute: two a request, and at least those of a map; 0: no limit."""
+        return max(2 * self.per_minute, self.max_files) if self.per_minute else 0
+
+    @property
+    def max_bytes(self) -> int:
+        """Of what is sent at once: the files of a map, and what wraps them."""
+        return int(self.max_files * (self.max_megabytes * 1e6 + 1e4))
 
     def __post_init__(self) -> None:
         least = {"per_minute": 0, "max_files": 2}
@@ -80,35 +91,47 @@ class Gate:
 
     Args:
         per_minute: 0: always.
+        what: is counted, in a word.
     """
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, what: str = "requests") -> None:
         self.per_minute = per_minute
-        self._came: dict[str, deque[float]] = {}
+        self.what = what
+        self._came: dict[str, deque[float]] = {}  # who came last stands last
         self._lock = threading.Lock()
 
-    def enter(self, visitor: str, now: float | None = None) -> None:
-        """Counts a request.
+    def enter(self, visitor: str, now: float | None = None) -> int:
+        """Counts one.
 
         Args:
             visitor: who asks.
             now: seconds of a clock that never goes back; None: this machine's.
 
-        Raises:
-            InputError: it is one too many.
+        Returns:
+            0, or where it is one too many, the seconds until one may come again; it is not counted then.
         """
         if not self.per_minute:
-            return
+            return 0
         moment = time.monotonic() if now is None else now
         with self._lock:
-            if len(self._came) > _MANY:
-                self._came = {name: came for name, came in self._came.items() if came[-1] > moment - _MINUTE}
-            came = self._came.setdefault(visitor, deque())
+            came = self._came.pop(visitor, None) or deque()
             while came and came[0] <= moment - _MINUTE:
                 came.popleft()
-            if len(came) >= self.per_minute:
-                wait = max(1, round(came[0] + _MINUTE - moment))
-                raise InputError(
-                    f"That was more than {self.per_minute} requests in a minute. Please wait {wait} s and try again."
-                )
-            came.append(moment)
+            wait = max(1, round(came[0] + _MINUTE - moment)) if len(came) >= self.per_minute else 0
+            if not wait:
+                came.append(moment)
+            self._came[visitor] = came
+            self._forget(moment)
+        return wait
+
+    def _forget(self, moment: float) -> None:
+        """Drops who has not come for a minute, and of too many the first."""
+        while self._came:
+            first = next(iter(self._came))
+            if len(self._came) <= _MANY and self._came[first][-1] > moment - _MINUTE:
+                return
+            del self._came[first]
+
+    def refusal(self, wait: int) -> str:
+        """What a visitor is told who came too often."""
+        return f"That was more than {self.per_minute} {self.what} in a minute. Please wait {wait} s and try again."

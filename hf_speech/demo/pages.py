@@ -3,8 +3,8 @@
 Nothing of a page's inside is known here: `answers` says what is answered, `pictures` how it is shown.
 """
 
+import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,17 @@ import gradio as gr
 from gradio import FileData
 
 from ..errors import InputError
+from ..evidence import has_evidence
 from ..samples import sample_files
 from . import answers, pictures
-from .limits import Gate, Limits
-from .models import Models
+from .limits import Limits
+from .models import Loaded, Models
 from .recordings import FORMATS, in_minutes
 from .uploads import Uploads, without_places
 
 logger = logging.getLogger(__name__)
 
+_ADDRESS = "THE ADDRESS OF THIS PAGE"
 _FAULT = "Something went wrong here. It is noted; please try again, or try another recording."
 
 
@@ -33,13 +35,11 @@ class Desk:
     Attributes:
         models: that can be asked.
         limits: of a visitor.
-        gate: counts requests.
         uploads: what visitors have given, for as long as it is there.
     """
 
     models: Models
     limits: Limits
-    gate: Gate
     uploads: Uploads
 
     def show(self, request: gr.Request | None, paths: Sequence[str], ask: Callable[[], tuple[Any, str]]) -> str:
@@ -64,22 +64,9 @@ class Desk:
             raise gr.Error(_FAULT, print_exception=False) from error
 
     def _ask(self, request: gr.Request | None, paths: Sequence[str], ask: Callable[[], tuple[Any, str]]) -> Any:
-        self.gate.enter(_visitor(request))
         self.uploads.note(getattr(request, "session_hash", None), paths)
         with self.models.busy():
             return ask()
-
-
-def _visitor(request: gr.Request | None) -> str:
-    """Who asks.
-
-    Behind the proxy of a Space all come from one address, and the proxy says for whom: the last entry is its own, those
-    before it are what the visitor claims.
-    """
-    if request is None:
-        return ""
-    forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
-    return forwarded.rpartition(",")[2].strip() or str(getattr(request.client, "host", ""))
 
 
 def _speech_classification(desk: Desk, model: gr.Dropdown | str) -> None:
@@ -94,7 +81,11 @@ def _speech_classification(desk: Desk, model: gr.Dropdown | str) -> None:
         return desk.show(request, [path], lambda: answers.classify(desk.models.get(name), path, desk.limits))
 
     def classify(audio: FileData, request: gr.Request, model: str = "") -> dict[str, Any]:
-        """What the model names in a recording: `label`, `score` and `scores`, or `value`."""
+        """What the model names in a recording: `label`, `score` and `scores`, or `value`; in `tasks` that of each task.
+
+        `seconds`: how long it is; `speech_seconds`: how long somebody speaks; `evidence` (of models with attention
+        pooling): where the shortest stretch begins and ends, in seconds, that holds half of the attention.
+        """
         return desk.tell(request, [audio], lambda path: answers.classify(desk.models.get(model), path, desk.limits))
 
     _wire(button, show, [model, audio], out)
@@ -116,7 +107,11 @@ def _speaker_verification(desk: Desk, model: gr.Dropdown | str) -> None:
         )
 
     def verify(one: FileData, other: FileData, request: gr.Request, model: str = "") -> dict[str, Any]:
-        """Whether two recordings are of one speaker: `score`, and of a calibrated model `probability`, `decision`."""
+        """Whether two recordings are of one speaker: `score`, the higher the likelier.
+
+        Of a calibrated model also `llr` (log-likelihood ratio), `probability` (if half of all pairs are of one
+        speaker), `decision`, and the `threshold` of the score; of others these are null.
+        """
         return desk.tell(request, [one, other], lambda a, b: answers.compare(desk.models.get(model), a, b, desk.limits))
 
     _wire(button, show, [model, one, other], out)
@@ -137,7 +132,12 @@ def _speaker_map(desk: Desk, model: gr.Dropdown | str) -> None:
         return desk.show(request, given, lambda: answers.lay_out(desk.models.get(name), given, desk.limits))
 
     def lay_out(recordings: list[FileData], request: gr.Request, model: str = "") -> dict[str, Any]:
-        """Which of several recordings sound alike: places on a map, and every pair."""
+        """Which of several recordings sound alike.
+
+        `recordings`: `name`, place on the map (`x`, `y`), and number of the `voice`; `pairs`, the most alike first:
+        `one`, `other`, `score`, `probability`, `same_speaker`. Without a calibration `voice`, `probability` and
+        `same_speaker` are null.
+        """
         return desk.tell(
             request, recordings, lambda *paths: answers.lay_out(desk.models.get(model), paths, desk.limits)
         )
@@ -147,6 +147,15 @@ def _speaker_map(desk: Desk, model: gr.Dropdown | str) -> None:
     _examples({"Three voices, six recordings": [sample_files(3, of_each=2)]}, [files])
 
 
+def _of_evidence(loaded: Loaded) -> str:
+    return "It also shows which moments it went by." if has_evidence(loaded.model) else ""
+
+
+def _of_calibration(loaded: Loaded) -> str:
+    told = "This model keeps no calibration: it gives similarities alone, no probability and no decision."
+    return told if loaded.kept is None else ""
+
+
 @dataclass(frozen=True)
 class Page:
     """One use of a model.
@@ -154,7 +163,8 @@ class Page:
     Attributes:
         title: of the page.
         tab: the title where several stand side by side, short enough for a phone.
-        does: in a sentence or two.
+        does: in a sentence or two, whichever the model.
+        of_model: what is to be known of this model beforehand, if anything.
         call: how a program asks it, for gradio_client.
         build: lays the page out.
     """
@@ -162,6 +172,7 @@ class Page:
     title: str
     tab: str
     does: str
+    of_model: Callable[[Loaded], str]
     call: str
     build: Callable[[Desk, Any], None]
 
@@ -170,7 +181,8 @@ PAGES: dict[str, Page] = {
     "speech_classification": Page(
         "What does this voice sound like?",
         "Listen",
-        "Give a recording of one voice, and a model says what it hears, how sure it is, and when.",
+        "Give a recording of one voice, and a model says what it hears, and how sure it is.",
+        _of_evidence,
         'client.predict(handle_file("speech.wav"), api_name="/classify")',
         _speech_classification,
     ),
@@ -178,6 +190,7 @@ PAGES: dict[str, Page] = {
         "Is it the same speaker?",
         "Compare",
         "Give two recordings, and a model says whether one person speaks in both. The words do not matter.",
+        _of_calibration,
         'client.predict(handle_file("one.wav"), handle_file("other.wav"), api_name="/verify")',
         _speaker_verification,
     ),
@@ -185,6 +198,7 @@ PAGES: dict[str, Page] = {
         "Who sounds like whom?",
         "Map",
         "Give several recordings, and a model lays them out so that voices which are alike lie near each other.",
+        _of_calibration,
         'client.predict([handle_file("one.wav"), handle_file("other.wav")], api_name="/lay_out")',
         _speaker_map,
     ),
@@ -201,7 +215,7 @@ def build(kinds: Sequence[str], models: Models, limits: Limits) -> gr.Blocks:
     """
     title = PAGES[kinds[0]].title if len(kinds) == 1 else "Listen to voices"
     with gr.Blocks(title=title, analytics_enabled=False) as app:
-        desk = Desk(models, limits, Gate(limits.per_minute), Uploads(app, 60 * limits.kept_minutes))
+        desk = Desk(models, limits, Uploads(app, 60 * limits.kept_minutes))
         gr.Markdown(f"# {title}")
         state = gr.HTML(elem_id="state", visible=False, padding=False)
         if len(models.names) > 1:
@@ -211,22 +225,32 @@ def build(kinds: Sequence[str], models: Models, limits: Limits) -> gr.Blocks:
         else:
             model = gr.State("")
         if len(kinds) == 1:
-            _page(PAGES[kinds[0]], desk, model)
+            told = [_page(PAGES[kinds[0]], desk, model)]
         else:
+            told = []
             for kind in kinds:
                 with gr.Tab(PAGES[kind].tab):
-                    _page(PAGES[kind], desk, model)
+                    told.append(_page(PAGES[kind], desk, model))
         gr.Markdown(_about(limits))
         with gr.Accordion("Ask from a program", open=False):
-            gr.Code(_program([PAGES[kind].call for kind in kinds]), language="python", label="Python")
-        app.load(_state(models), None, state, queue=False, api_visibility="private", show_progress="hidden")
+            text = _program([PAGES[kind].call for kind in kinds])
+            code = gr.Code(text, language="python", label="Python")
+        quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        look = _look(models, kinds)
+        app.load(look, model, [state, *told], queue=False, **quietly)
+        if len(models.names) > 1:
+            model.change(look, model, [state, *told], queue=False, **quietly)
+        here = f"() => {json.dumps(text)}.replace({json.dumps(_ADDRESS)}, location.origin + location.pathname)"
+        app.load(None, None, code, js=here, **quietly)  # a proxy's address is known to the browser alone
         app.unload(desk.uploads.forget)
     return app
 
 
-def _page(page: Page, desk: Desk, model: Any) -> None:
-    gr.Markdown(page.does)
+def _page(page: Page, desk: Desk, model: Any) -> gr.Markdown:
+    """Lays a page out -> what it says it does."""
+    told = gr.Markdown(page.does)
     page.build(desk, model)
+    return told
 
 
 def _recording(label: str, name: str) -> gr.Audio:
@@ -266,21 +290,25 @@ def _voice(path: str) -> str:
     return Path(path).stem.partition("-")[0].capitalize()
 
 
-def _state(models: Models) -> Callable[[], Any]:
-    """What is wrong with the models, told whenever the page is opened; a model that comes up later is found then."""
+def _look(models: Models, kinds: Sequence[str]) -> Callable[[str], list[Any]]:
+    """What is told of a model whenever the page is opened, or another is chosen: what is wrong with it, what it does.
 
-    def look() -> Any:
+    A model that comes up later is found then.
+    """
+
+    def look(name: str) -> list[Any]:
+        pages = [PAGES[kind] for kind in kinds]
         try:
-            models.get()
+            loaded = models.get(name)
         except InputError as error:
-            return gr.HTML(pictures.notice(str(error)), visible=True)
-        return gr.HTML(visible=False)
+            return [gr.HTML(pictures.notice(str(error)), visible=True), *(page.does for page in pages)]
+        return [gr.HTML(visible=False), *(f"{page.does} {page.of_model(loaded)}" for page in pages)]
 
     return look
 
 
 def _program(calls: Sequence[str]) -> str:
-    lines = ["from gradio_client import Client, handle_file", "", 'client = Client("THE ADDRESS OF THIS PAGE")']
+    lines = ["from gradio_client import Client, handle_file", "", f'client = Client("{_ADDRESS}")']
     return "\n".join([*lines, *(f"print({call})" for call in calls)])
 
 

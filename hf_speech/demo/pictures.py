@@ -21,8 +21,9 @@ def notice(message: str) -> str:
 
 
 def answer(headline: str, *parts: str) -> str:
-    """An answer: its headline, and what belongs to it."""
-    return f'<div class="hs-answer" role="status"><p class="hs-headline">{escape(headline)}</p>{"".join(parts)}</div>'
+    """An answer: its headline, which is read aloud at once, and what belongs to it."""
+    first = f'<p class="hs-headline" role="status">{escape(headline)}</p>'
+    return f'<div class="hs-answer">{first}{"".join(parts)}</div>'
 
 
 def sentence(text: str, kind: str = "words") -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import EXIT_INPUT, InputError, lookup, one_line
 from ..telemetry import keep_quiet
+from .door import Door
 from .limits import Limits
 from .models import VARIABLE, Models
 
@@ -46,7 +47,7 @@ def app_of(kinds: Sequence[str], models: Models, limits: Limits) -> Any:
     except ImportError as error:
         raise InputError(f"the pages need {error.name or 'gradio'}, which is not installed: {_EXTRA}") from error
     app = build(kinds, models, limits)
-    return app.queue(max_size=limits.waiting, default_concurrency_limit=limits.at_once)
+    return app.queue(max_size=limits.waiting, default_concurrency_limit=limits.at_once, api_open=False)
 
 
 def serve(
@@ -101,9 +102,12 @@ def launch(app: Any, limits: Limits, **settings: Any) -> Any:
     Returns:
         What gradio's `launch` does: app, address, public address.
     """
+    from starlette.middleware import Middleware
+
     from .look import CSS, theme
 
     return app.launch(
+        app_kwargs={"middleware": [Middleware(Door, limits=limits)]},
         theme=theme(),
         css=CSS,
         footer_links=["api"],

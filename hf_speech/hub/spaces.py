@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def lay_out_space(name: str, folder: Path, model: str | None) -> Path:
         raise InputError(f"--model {model}: a Space takes its model from the Hub; give OWNER/NAME")
     shutil.copytree(shipped_folder("spaces") / name, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_STAY))
     shutil.copytree(_PACKAGE, folder / "hf_speech", ignore=shutil.ignore_patterns(*_STAY))
-    (folder / "requirements.txt").write_text("\n".join([*_requirements(), ""]), encoding="utf-8")
+    (folder / "requirements.txt").write_text(
+        "\n".join([*requirements_of(requires("hf_speech") or []), ""]), encoding="utf-8"
+    )
     if model is not None:
         header = {**metadata_of(folder / CARD), "models": [model]}
         body = read_card(folder / CARD).partition("\n---\n")[2]
@@ -52,11 +55,18 @@ def lay_out_space(name: str, folder: Path, model: str | None) -> Path:
     return folder
 
 
-def _requirements() -> list[str]:
-    """What the package and its pages require, as the installed package says it."""
+def requirements_of(lines: Sequence[str]) -> list[str]:
+    """What the package and its pages require, of what the installed package says; other conditions stay as they are.
+
+    >>> requirements_of(["numpy>=2", "av>=17; python_version < '3.13'", "pytest; extra == 'dev'"])
+    ['numpy>=2', "av>=17; python_version < '3.13'"]
+    >>> requirements_of(["gradio>=6; extra == 'demo'", "torch; (sys_platform == 'linux') and extra == 'demo'"])
+    ['gradio>=6', "torch; (sys_platform == 'linux')"]
+    """
     found = []
-    for line in requires("hf_speech") or []:
-        requirement, _, condition = line.partition(";")
-        if not condition or re.search(r"extra\s*==\s*['\"]demo['\"]", condition):
-            found.append(requirement.strip())
+    for line in lines:
+        requirement, _, condition = (part.strip() for part in line.partition(";"))
+        left = re.sub(r"(\s*\band\s+)?\bextra\s*==\s*['\"]demo['\"]", "", condition).strip()
+        if "extra" not in left:
+            found.append(f"{requirement}; {left}" if left else requirement)
     return found

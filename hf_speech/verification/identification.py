@@ -191,7 +191,7 @@ def _reached(judged: Judged, place: int, kept: Kept | None, threshold: float | s
     if kept is not None and (threshold is None or isinstance(threshold, str)):
         llr = float(judged.llrs[place])
         enough = kept.enough(score, llr, threshold)
-        return enough, llr >= kept.calibration.thresholds[threshold or kept.threshold]
+        return enough, bool(kept.accepts(llr, threshold))
     return (None, False) if threshold is None else (float(threshold), score >= float(threshold))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +30,7 @@ from .qualities import measures_in, qualities_of
 FIELD = "verification"
 BACKEND_FILE = "verification.safetensors"
 _WHOLE = "whole"  # infinity, which JSON has not
-_COMMAND = "`hf-speech verify MODEL TRIALS --calibrate LIST --keep`"
+_COMMAND = "`hf-speech verify MODEL TRIALS --calibrate LIST --keep --output-dir FOLDER`"
 HOW_TO_KEEP = f"{_COMMAND} fits one"
 _MEND = f"calibrate again with {_COMMAND}"
 
@@ -93,11 +94,28 @@ class Kept:
         Raises:
             InputError: no such threshold.
         """
-        name = self.threshold if threshold is None else threshold
         if not measures_in(self.calibration):
-            return float(self.calibration.score_threshold(name))
-        wanted = lookup(self.calibration.thresholds, name, "threshold")
-        return float(score + (wanted - llr) / self.calibration.weights[0])
+            return float(self.calibration.score_threshold(self._name(threshold)))
+        return float(score - self.margin(llr, threshold) / self.calibration.weights[0])
+
+    def margin(self, llrs: ArrayLike, threshold: str | None = None) -> NDArray:
+        """How far log-likelihood ratios lie above the threshold; from 0 on a trial is accepted.
+
+        Args:
+            llrs: of any shape.
+            threshold: a name; None: the one that is kept.
+
+        Raises:
+            InputError: no such threshold.
+        """
+        return np.asarray(llrs) - lookup(self.calibration.thresholds, self._name(threshold), "threshold")
+
+    def accepts(self, llrs: ArrayLike, threshold: str | None = None) -> NDArray:
+        """Which trials are taken for one speaker: bool, of the shape of the ratios; see `margin`."""
+        return self.margin(llrs, threshold) >= 0
+
+    def _name(self, threshold: str | None) -> str:
+        return self.threshold if threshold is None else threshold
 
 
 def keep(

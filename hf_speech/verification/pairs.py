@@ -13,7 +13,7 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..data.readers import audio_files
 from ..errors import InputError
-from ..inference import MAX_SECONDS
+from ..outcome import MAX_SECONDS
 from .backend import Backend
 from .calibration import check_prior
 from .kept import HOW_TO_KEEP, Kept
@@ -141,8 +141,7 @@ def compare(
         return PairAnswer(score)
     llr = float(judged.llrs[0])
     enough = kept.enough(score, llr, threshold)
-    decision = bool(llr >= kept.calibration.thresholds[threshold or kept.threshold])
-    return PairAnswer(score, llr, float(judged.probabilities[0]), decision, enough)
+    return PairAnswer(score, llr, float(judged.probabilities[0]), bool(kept.accepts(llr, threshold)), enough)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,11 +202,12 @@ def in_words(answer: PairAnswer) -> str:
     'same speaker: probability 0.930 (score 0.610, threshold 0.420)'
     >>> in_words(PairAnswer(0.31, -1.5, 0.18, False, 0.42))
     'different speakers: probability of the same 0.180 (score 0.310, threshold 0.420)'
-    >>> in_words(PairAnswer(0.61)).partition(";")[0]
-    'score 0.610 (cosine)'
+    >>> in_words(PairAnswer(0.61)).partition(" with")[0]
+    'no decision: score 0.610 (cosine), and no threshold is kept'
     """
     if answer.probability is None:
-        return f"score {answer.score:.3f} (cosine); no threshold is kept with this model: {HOW_TO_KEEP}"
+        score = f"score {answer.score:.3f} (cosine)"
+        return f"no decision: {score}, and no threshold is kept with this model that it could be held to: {HOW_TO_KEEP}"
     said = "same speaker: probability" if answer.decision else "different speakers: probability of the same"
     return f"{said} {answer.probability:.3f} (score {answer.score:.3f}, threshold {answer.threshold:.3f})"
 

@@ -3,8 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +22,7 @@ from hf_speech.demo.serving import KINDS
 from hf_speech.samples import sample_files
 
 from .conftest import served
-
-ROOT = Path(__file__).resolve().parents[2]
+from .processes import space_of
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +84,45 @@ def test_fifty_at_once_are_all_answered(address: str, client: Client) -> None:
     assert [job.result(timeout=120) for _, job in jobs] == [wanted[path] for path, _ in jobs]
 
 
-def test_too_many_in_a_minute_are_told_so(voices: Path) -> None:
+def test_too_many_in_a_minute_are_refused_before_they_wait(
+    voices: Path, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    ask = answers.classify
+    monkeypatch.setattr(answers, "classify", lambda *given: [go_on.wait(60), ask(*given)][-1])
     (path,) = sample_files(1)
-    with served(["speech_classification"], Models([str(voices)]), Limits(per_minute=2)) as url:
+    with served(["speech_classification"], Models([str(voices)]), Limits(per_minute=2, max_files=2)) as url:
         client = Client(url, verbose=False)
-        for _ in range(2):
-            client.predict(handle_file(path), api_name="/classify")
-        with pytest.raises(AppError, match="more than 2 requests in a minute"):
-            client.predict(handle_file(path), api_name="/classify")
+        jobs = [client.submit(handle_file(path), api_name="/classify") for _ in range(2)]
+        wait_for(lambda: all(job.status().code.value in ("PROCESSING", "IN_QUEUE") for job in jobs))
+        refused = httpx.post(f"{url}gradio_api/call/classify", json={"data": [None, ""]}, timeout=60)
+        assert refused.status_code == 429 and 0 < int(refused.headers["retry-after"]) <= 60
+        assert "more than 2 requests in a minute. Please wait" in refused.json()["detail"]
+        page = open_page(url)
+        page.get_by_role("button", name="Ada").click()
+        page.locator("#recording").get_by_role("button", name="Clear").first.wait_for()
+        page.get_by_role("button", name="Listen", exact=True).click()
+        page.get_by_text("more than 2 requests in a minute").first.wait_for()
+        page.context.close()
+        go_on.set()
+        assert all("label" in job.result(timeout=60) for job in jobs)
+        direct = httpx.post(f"{url}gradio_api/run/classify", json={"data": [None, ""]}, timeout=60)
+        assert direct.status_code == 404  # nobody goes past the queue
+
+
+def test_files_are_counted_and_too_large_a_load_is_not_taken(voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = sample_files(1)
+    with served(["speech_classification"], Models([str(voices)]), Limits(per_minute=1, max_files=3)) as url:
+        address = f"{url}gradio_api/upload"
+        sent = [httpx.post(address, files={"files": Path(path).read_bytes()}).status_code for _ in range(4)]
+        assert sent == [200, 200, 200, 429]
+        monkeypatch.setenv("SPACE_ID", "ada/voices")  # behind the proxy, whose own entry is the last
+        behind = [{"x-forwarded-for": f"{claimed}, {visitor}"} for claimed, visitor in ("ab", "ab", "cb", "db", "bd")]
+        sent = [httpx.post(address, files={"files": b"RIFF"}, headers=said).status_code for said in behind]
+        assert sent == [200, 200, 200, 429, 200]
+        monkeypatch.delenv("SPACE_ID")
+        many = httpx.post(address, content=b"0" * 61_000_000)
+        assert many.status_code == 413 and many.json()["detail"].endswith("Please send 60 MB at most.")
 
 
 def test_two_hundred_megabytes_are_refused_and_the_app_lives_on(
@@ -226,16 +254,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_memory_is_flat_over_five_hundred_requests(voices: Path) -> None:
     """Of a server in a process of its own; the figures are printed."""
     (path,) = sample_files(1)
-    with space_of("speech_classification", HF_SPEECH_MODEL=str(voices), HF_SPEECH_DEMO_PER_MINUTE="0") as (
-        process,
-        url,
-    ):
-        client = Client(url, verbose=False)
+    variables = {"HF_SPEECH_MODEL": str(voices), "HF_SPEECH_DEMO_PER_MINUTE": "0"}
+    with space_of("speech_classification", **variables) as server:
+        client = Client(server.url, verbose=False)
         sizes = []
         for number in range(601):
             client.predict(handle_file(path), api_name="/classify")
             if number % 100 == 0:
-                sizes.append(resident(process.pid))
+                sizes.append(resident(server.process.pid))
     print("MB resident after 1, 101, ... 601 requests:", [round(size / 1e6) for size in sizes])
     assert sizes[-1] - sizes[1] < 30e6  # after the first hundred
 
@@ -246,56 +272,18 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class space_of:  # noqa: N801
-    """A Space as the Hub runs it: its app.py in a process of its own, all it knows from the environment."""
-
-    def __init__(self, kind: str, **variables: str) -> None:
-        self.kind, self.variables = kind, variables
-
-    def __enter__(self) -> tuple[subprocess.Popen[str], str]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GRADIO_SERVER_PORT": str(free_port()), **self.variables}
-        environment.pop("GRADIO_TEMP_DIR", None)
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "spaces" / self.kind / "app.py")],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        said = []
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            said.append(line)
-            found = re.search(r"the page is at (http://\S+?);? ", line)
-            if found:
-                threading.Thread(target=self.process.stderr.read, daemon=True).start()
-                return self.process, found[1].rstrip(";")
-        raise AssertionError("".join(said[-20:]))
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        assert self.process.wait(timeout=60) == 0
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def test_a_space_with_a_model_that_does_not_exist_says_so_and_stays_up(
     hub: Any, no_xet: None, tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
     variables = {**hub.environment(tmp_path / "home"), "HF_SPEECH_MODEL": "nobody/nothing", "TMPDIR": str(tmp_path)}
-    with space_of("speaker_verification", **variables) as (process, url):
-        page = open_page(url)
+    with space_of("speaker_verification", **variables) as server:
+        page = open_page(server.url)
         page.locator(".hs-notice", has_text="The model nobody/nothing can't be loaded").wait_for()
         page.context.close()
-        client = Client(url, verbose=False)
+        client = Client(server.url, verbose=False)
         one, other = (handle_file(path) for path in sample_files(2))
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(client.predict, one, other, api_name="/verify") for _ in range(2)]
         assert all("can't be loaded" in str(job.exception()) for job in asked)
-        assert process.poll() is None and len(list(tmp_path.glob("hf-speech-demo-*"))) == 1
+        assert server.process.poll() is None and len(list(tmp_path.glob("hf-speech-demo-*"))) == 1
     assert not list(tmp_path.glob("hf-speech-demo-*"))

@@ -1,17 +1,20 @@
 """`hf-speech demo`: what it shows, what it refuses, and that it ends when it is told to."""
 
-import re
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 
 from hf_speech.cli import main
 from hf_speech.samples import sample_files
+
+from .processes import Server, free_port
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -23,26 +26,47 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 @pytest.mark.slow
-def test_it_serves_what_the_model_can_and_ends_by_ctrl_c(voices: Path, tmp_path: Path) -> None:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    command = [sys.executable, "-m", "hf_speech.cli", "demo", str(voices), "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if "the page is at" in line:
-            break
-    assert re.search(rf"the page is at http://127.0.0.1:{port}/; Ctrl-C ends it", said[-1]), said[-5:]
-    client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+def test_it_serves_what_the_model_can_and_ends_by_ctrl_c(voices: Path) -> None:
+    port = free_port()
+    server = Server(["-m", "hf_speech.cli", "demo", str(voices), "--port", str(port)])
+    assert f"the page is at http://127.0.0.1:{port}/; Ctrl-C ends it" in server.said
+    client = Client(server.url, verbose=False)
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/classify", "/verify", "/lay_out"}
     assert client.predict(handle_file(sample_files(1)[0]), str(voices), api_name="/classify")["tasks"]
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and rest.splitlines()[-1] == "hf-speech demo: interrupted"
-    assert "Traceback" not in rest
+    status, _, said = server.end(signal.SIGINT)
+    assert status == 130 and said.splitlines()[-1] == "hf-speech demo: interrupted"
+    assert "Traceback" not in said
+
+
+def test_a_request_is_answered_to_its_end_when_the_server_is_told_to_end(voices: Path, tmp_path: Path) -> None:
+    """And what a server that was killed has left is gone when the next one runs; what a living one has is not."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    left, living = (tmp_path / f"hf-speech-demo-{pid}-x" for pid in (ended.pid, os.getpid()))
+    for folder in (left, living):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "voice.wav").touch()
+    code = (
+        "import sys, time; from hf_speech.demo import Limits, Models, answers, serve; ask = answers.classify\n"
+        "def slowly(*given):\n"
+        "    print('begun', flush=True); time.sleep(1.0); said = ask(*given); print('done', flush=True); return said\n"
+        "answers.classify = slowly\n"
+        "import logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
+        "serve(['speech_classification'], Models([sys.argv[1]]), Limits(), port=int(sys.argv[2]))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    server = Server(["-c", code, str(voices), str(free_port())], environment)
+    assert not left.exists() and (living / "deep" / "voice.wav").is_file()
+    api = f"{server.url}gradio_api"  # no connection stays open, which the server would wait for
+    (path,) = httpx.post(f"{api}/upload", files={"files": Path(sample_files(1)[0]).open("rb")}).json()
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    assert httpx.post(f"{api}/call/classify", json={"data": [file, ""]}).status_code == 200
+    assert server.process.stdout is not None and server.process.stdout.readline() == "begun\n"
+    assert list(tmp_path.glob(f"hf-speech-demo-{server.process.pid}-*/*/*"))
+    status, words, said = server.end(signal.SIGTERM)
+    assert (status, words) == (0, "done\n") and "Traceback" not in said, said
+    assert not list(tmp_path.glob(f"hf-speech-demo-{server.process.pid}-*"))
 
 
 def test_bad_input_is_one_line(voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,23 +34,26 @@ def test_a_limit_that_is_none_is_named(variable: str, value: str, words: str) ->
 
 def test_a_visitor_comes_so_often_a_minute_and_others_are_not_hindered() -> None:
     gate = Gate(2)
-    gate.enter("ann", now=0.0)
-    gate.enter("ann", now=10.0)
-    with pytest.raises(InputError, match="more than 2 requests in a minute. Please wait 40 s"):
-        gate.enter("ann", now=20.0)
-    gate.enter("ben", now=20.0)
-    gate.enter("ann", now=60.0)  # what was refused does not count, and the first is a minute ago
-    with pytest.raises(InputError, match="wait 9 s"):
-        gate.enter("ann", now=61.0)
+    assert gate.enter("ann", now=0.0) == gate.enter("ann", now=10.0) == 0
+    assert gate.enter("ann", now=20.0) == 40
+    assert "more than 2 requests in a minute. Please wait 40 s" in gate.refusal(40)
+    assert gate.enter("ben", now=20.0) == 0
+    assert gate.enter("ann", now=60.0) == 0  # what was refused does not count, and the first is a minute ago
+    assert gate.enter("ann", now=61.0) == 9
 
 
 def test_no_limit_remembers_nobody_and_those_who_left_are_forgotten() -> None:
     gate = Gate(0)
-    for _ in range(1_000):
-        gate.enter("ann")
-    assert not gate._came
+    assert not any(gate.enter("ann") for _ in range(1_000)) and not gate._came
     gate = Gate(1)
-    for visitor in range(10_001):
-        gate.enter(str(visitor), now=0.0)
+    for visitor in range(10_050):
+        gate.enter(str(visitor), now=visitor / 1_000)
+    assert len(gate._came) == 10_000 and "49" not in gate._came  # who came longest ago
+    assert gate.enter("10049", now=11.0) > 0
     gate.enter("late", now=100.0)
     assert set(gate._came) == {"late"}
+
+
+def test_files_follow_requests() -> None:
+    assert Limits().files_per_minute == 120 and Limits(per_minute=2).files_per_minute == 12
+    assert Limits(per_minute=0).files_per_minute == 0

@@ -1,8 +1,10 @@
 """The pages in a real browser: upload, microphone, bad files, phone and desktop, axe-core."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -82,6 +84,7 @@ def test_a_file_gets_its_label_and_bad_ones_a_sentence(
         )
         assert "%" in page.locator(".hs-bar").first.inner_text()
         assert page.locator("svg[role=img] rect").count() == 120
+        assert page.locator(".hs-answer [role=status]").all_inner_texts() == [page.locator(".hs-headline").inner_text()]
     text = tmp_path / "notes.wav"
     text.write_text("no sound, but words " * 99)
     sf.write(tmp_path / "long.wav", np.zeros(600 * 8_000), 8_000)
@@ -144,6 +147,29 @@ def test_a_clip_from_the_microphone(speech: Path, alone: str, open_page: Callabl
     page.context.close()
 
 
+def test_what_a_page_says_beforehand_follows_the_model(
+    voices: Path, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    bare = Path(shutil.copytree(voices, tmp_path / "bare"))
+    config = json.loads((bare / "config.json").read_text())
+    del config["verification"]
+    config["pooling"] = "mean+std"  # as large as that of the attention
+    (bare / "config.json").write_text(json.dumps(config))
+    with served(list(KINDS), Models([str(voices), str(bare)])) as url:
+        page = open_page(url)
+        page.get_by_text("how sure it is. It also shows which moments it went by.").wait_for()
+        tab(page, "Compare")
+        assert not page.get_by_text("keeps no calibration").count()
+        page.get_by_label("Model").click()
+        page.get_by_role("option", name="bare").click()
+        page.get_by_text("similarities alone, no probability and no decision").locator("visible=true").wait_for()
+        tab(page, "Listen")
+        assert page.get_by_text("how sure it is.").count() and not page.get_by_text("which moments").count()
+        page.get_by_role("button", name="Ask from a program").click()
+        page.get_by_text(f'Client("{url}")').wait_for()
+        page.context.close()
+
+
 @pytest.mark.parametrize("width", [390, pytest.param(1100, marks=pytest.mark.slow)], ids=["phone", "desktop"])
 def test_no_fault_of_access_and_nothing_wider_than_the_screen(
     address: str, open_page: Callable[..., Any], width: int
@@ -151,19 +177,19 @@ def test_no_fault_of_access_and_nothing_wider_than_the_screen(
     """But for what a plain page of Gradio with the same parts has, which is scanned by the same scanner."""
     page = open_page(address, width=width, height=844)
     one, other = sample_files(1, of_each=2)
-    found = faults(page)
+    found = faults(page, "light")
     for title, places, button in (
         ("Listen", {"#recording": one}, "Listen"),
         ("Compare", {"#first": one, "#second": other}, "Compare"),
         ("Map", {"#recordings": [one, other]}, "Draw the map"),
     ):
         tab(page, title)
-        found |= faults(page)
+        found |= faults(page, "light")
         for place, files in places.items():
             page.locator(f"{place} input[type=file]").set_input_files(files)
             page.locator(place).get_by_role("button", name="Clear").first.wait_for()
         ask(page, button)
-        found |= faults(page)
+        found |= faults(page, "dark", "light")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.context.close()
     stock = stock_faults(open_page, width, one)
@@ -171,14 +197,18 @@ def test_no_fault_of_access_and_nothing_wider_than_the_screen(
     assert {"color-contrast", "aria-prohibited-attr"} <= stock  # the scanner finds what is there
 
 
-def faults(page: Any) -> set[str]:
-    """Names of the serious and critical faults that axe-core finds."""
+def faults(page: Any, *schemes: Literal["dark", "light"]) -> set[str]:
+    """Names of the serious and critical faults that axe-core finds in each of these schemes of colours."""
     from axe_playwright_python.sync_playwright import Axe
 
-    page.wait_for_timeout(300)  # until what fades in is there
-    return {
-        fault["id"] for fault in Axe().run(page).response["violations"] if fault["impact"] in ("serious", "critical")
-    }
+    found = set()
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")
+        page.wait_for_timeout(300)  # until what fades in is there
+        faults = Axe().run(page).response["violations"]
+        found |= {fault["id"] for fault in faults if fault["impact"] in ("serious", "critical")}
+    return found
 
 
 def stock_faults(open_page: Callable[..., Any], width: int, file: str) -> set[str]:
@@ -195,13 +225,13 @@ def stock_faults(open_page: Callable[..., Any], width: int, file: str) -> set[st
         _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
         page = open_page(url, width=width, height=844)
         page.get_by_role("button", name="Go", exact=True).wait_for()
-        found = faults(page)
+        found = faults(page, "light")
         for place in ("#recording", "#recordings"):
             page.locator(f"{place} input[type=file]").set_input_files(file)
             page.locator(place).get_by_role("button", name="Clear").first.wait_for()
         page.get_by_role("button", name="Go", exact=True).click()
         page.get_by_test_id("label-output-value").wait_for()
-        found |= faults(page)
+        found |= faults(page, "light")
         page.context.close()
         return found
     finally:

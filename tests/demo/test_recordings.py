@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from hf_speech.audio import read_audio
 from hf_speech.demo.limits import Limits
-from hf_speech.demo.recordings import listen_to, speech_seconds
+from hf_speech.demo.recordings import listen_to, rows_of, speech_seconds
 from hf_speech.errors import InputError
 from hf_speech.samples import sample_files
 
@@ -51,6 +52,35 @@ def test_a_voice_is_heard_at_any_rate_and_in_stereo(tmp_path: Path) -> None:
     assert plain.seconds == stereo.seconds == pytest.approx(len(samples) / rate, abs=1e-3)
     assert 0.5 < plain.spoken <= plain.seconds
     assert np.abs(plain.waveform - stereo.waveform).max() < 1e-4
+
+
+@pytest.mark.parametrize(("left", "right"), [(1.0, -1.0), (0.5, -1.0)])
+def test_a_voice_with_opposite_phases_is_heard(tmp_path: Path, left: float, right: float) -> None:
+    (path,) = sample_files(1)
+    samples, rate = sf.read(path)
+    draw = 0.001 * np.random.default_rng(0).standard_normal(len(samples))
+    sf.write(tmp_path / "stereo.wav", np.stack([left * samples, right * samples + draw], axis=1), rate)
+    heard = listen_to(tmp_path / "stereo.wav", LIMITS)
+    assert heard.spoken == pytest.approx(listen_to(path, LIMITS).spoken, abs=0.1)
+    sf.write(tmp_path / "hush.wav", np.zeros((RATE, 2)), RATE)
+    with pytest.raises(InputError, match="is silent"):
+        listen_to(tmp_path / "hush.wav", LIMITS)
+
+
+def test_a_model_gets_what_was_read_at_its_own_rate(tmp_path: Path) -> None:
+    (path,) = sample_files(1)
+    samples, rate = sf.read(path)
+    for wanted in (RATE, 44_100):
+        sf.write(
+            tmp_path / "voice.wav",
+            np.interp(np.arange(0, 1, 1 / 44_100), np.arange(rate) / rate, samples[:rate]),
+            44_100,
+        )
+        heard = listen_to(tmp_path / "voice.wav", LIMITS, sample_rate=wanted)
+        (row,) = rows_of([heard])
+        given = read_audio(row["audio"], sample_rate=wanted)
+        np.testing.assert_array_equal(given, read_audio(tmp_path / "voice.wav", sample_rate=wanted))
+        assert row["length"] == len(heard.waveform) == RATE and row["path"] == "voice.wav"
 
 
 def test_all_the_real_speech_has_speech(speech: Path) -> None:

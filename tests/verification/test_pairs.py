@@ -13,8 +13,9 @@ import soundfile
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
-from hf_speech.inference import infer, load_model, rows_of_files
+from hf_speech.inference import infer, load_model
 from hf_speech.testing import tiny_backbone_config
 from hf_speech.verification.calibration import Calibration
 from hf_speech.verification.everyday import as_threshold, verify_files
@@ -57,7 +58,8 @@ def test_without_a_calibration_it_is_the_cosine_and_no_decision(model: Loaded, v
     answer = same_speaker(*model, one, other)
     assert answer.score == pytest.approx(cosine(*embedded(model, one, other)), abs=1e-6)
     assert answer == PairAnswer(answer.score)
-    assert in_words(answer).startswith(f"score {answer.score:.3f} (cosine); no threshold is kept with this model: `hf-")
+    assert in_words(answer).startswith(f"no decision: score {answer.score:.3f} (cosine), and no threshold is kept with")
+    assert "--calibrate LIST --keep --output-dir FOLDER` fits one" in in_words(answer)
     with pytest.raises(InputError, match="threshold 'eer': none is kept with this model"):
         same_speaker(*model, one, other, threshold="eer")
 
