@@ -11,9 +11,10 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
 from .data.collator import SpeechCollator
-from .inference import MAX_SECONDS, own_model
+from .inference import own_model
 from .models.embedding import evaluating
 from .models.modeling import HfSpeechForSequenceClassification
+from .outcome import MAX_SECONDS
 
 
 @dataclass(frozen=True, eq=False)

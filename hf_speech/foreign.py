@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 from .errors import InputError, lookup, one_line
 from .models.frames import receptive_field
 from .models.tasks import DEFAULT_LOSSES, Task
+from .names import refuse_missing_folder
 
 logger = logging.getLogger(__name__)
 
 _UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 # What a classifier is loaded by; code for any other use of a checkpoint is never run here.
 _LOADED_BY = {"AutoConfig", "AutoFeatureExtractor", "AutoModelForAudioClassification", "AutoModelForAudioXVector"}
+_GIVE = "give a finished model's folder, or a name on the Hub"
 _FBANK_WINDOW, _FBANK_HOP = 400, 160  # samples, of w2v-BERT's filter banks: 25 ms and 10 ms at 16 kHz
 
 
@@ -59,14 +62,27 @@ def named_if_unloadable(name: str, code: bool = False) -> Iterator[None]:
         name: of the model.
         code: whether it brings code of its own, which may fail in any way.
     """
+    _refuse_other_things(name)
     try:
         yield
     except Exception as error:
         if not code and not isinstance(error, _UNLOADABLE):
             raise
         said = _reason(error) if code else one_line(error)
-        mend = "tell who wrote its code" if code else "give a finished model's folder, or a name on the Hub"
+        mend = "tell who wrote its code" if code else _GIVE
         raise InputError(f"{name}: can't be loaded as an audio classifier ({said}); {mend}") from error
+
+
+def _refuse_other_things(name: str) -> None:
+    """Refuses what is plainly no model for torch, before anything is asked of the Hub."""
+    place = Path(name)
+    if not place.exists():
+        refuse_missing_folder(name, _GIVE)
+    if place.suffix == ".onnx" or (any(place.glob("*.onnx")) and not (place / "config.json").exists()):
+        raise InputError(
+            f"{name}: holds an ONNX model, which `hf-speech predict --backend onnx` alone takes; give the model that "
+            "it was exported from"
+        )
 
 
 def tasks_of_config(config: PretrainedConfig) -> tuple[Task, ...]:

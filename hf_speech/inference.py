@@ -21,7 +21,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from .audio import SAMPLE_RATE
 from .data.checks import check_rows
-from .data.collator import Chunk, SpeechCollator, chunk_rows
+from .data.chunks import Chunk, chunk_rows
+from .data.collator import SpeechCollator
 from .data.frozen import FROZEN, frames_batch, places_of
 from .data.recordings import rows_of_files
 from .data.schema import file_name
@@ -34,45 +35,7 @@ from .models.embedding import evaluating
 from .models.frames import length_batches
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
 from .models.tasks import Task
-from .outcome import (
-    BATCH_SECONDS,
-    MAX_SECONDS,
-    Inference,
-    answers,
-    average_of_pieces,
-    describe,
-    in_words,
-    over_speeds,
-    predicted_classes,
-    probabilities,
-    sigmoid,
-)
-
-__all__ = [
-    "BATCH_SECONDS",
-    "MAX_SECONDS",
-    "Inference",
-    "average_of_pieces",
-    "describe",
-    "hear",
-    "in_words",
-    "infer",
-    "label_map_of",
-    "load_model",
-    "over_speeds",
-    "own_model",
-    "predict",
-    "predicted_classes",
-    "predictions",
-    "probabilities",
-    "relabel",
-    "rows_of_files",
-    "shortest",
-    "shortest_seconds",
-    "sigmoid",
-    "speeds_of",
-    "tasks_of",
-]
+from .outcome import BATCH_SECONDS, MAX_SECONDS, Inference, answers, average_of_pieces, over_speeds
 
 logger = logging.getLogger(__name__)
 
@@ -210,14 +173,20 @@ def infer(
             for name, tensor in _named(listen(batch)).items():
                 values = tensor.float().cpu().numpy()
                 collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
-    averaged = {name: average_of_pieces(values, owners, lengths, len(rows)) for name, values in collected.items()}
-    logits, label_map = {}, label_map_of(model)
-    for task in _own_tasks(model):
-        values = averaged.get(f"logits/{task.name}", averaged["logits"])
-        values = over_speeds(values, len(task.labels)) if _is_ours(model) else values
-        logits[task.name] = values if label_map is None else label_map.merged(values)
-    scores = tuple(averaged[f"scores/{i}"] for i in range(len(logits))) if "scores/0" in averaged else None
-    return Inference(logits, scores, averaged.get("embeddings"))
+    tasks, label_map = _own_tasks(model), label_map_of(model)
+    said = {task.name: collected.pop(f"logits/{task.name}", collected["logits"]) for task in tasks}
+    if _is_ours(model):
+        said = {task.name: over_speeds(said[task.name], len(task.labels)) for task in tasks}
+
+    def averaged(values: np.ndarray) -> np.ndarray:
+        return average_of_pieces(values, owners, lengths, len(rows))
+
+    logits = {name: averaged(values) for name, values in said.items()}
+    if label_map is not None:
+        logits = {name: label_map.merged(values) for name, values in logits.items()}
+    scores = tuple(averaged(collected[f"scores/{i}"]) for i in range(len(logits))) if "scores/0" in collected else None
+    embeddings = averaged(collected["embeddings"]) if "embeddings" in collected else None
+    return Inference(logits, scores, embeddings)
 
 
 def _listener(

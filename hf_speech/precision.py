@@ -1,7 +1,7 @@
 """Where a model runs, and with how many bits: on a GPU if there is one, in half precision where that is asked for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -34,22 +34,33 @@ def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[No
     if kind is torch.float16 and where.type == "cpu":
         raise InputError("dtype float16 is for GPUs, and the model runs on the CPU; take bfloat16, or float32")
     half = kind in (torch.float16, torch.bfloat16)
-    weights = model.dtype
+    kinds = {name: values.dtype for name, values in _numbers(model)}  # a model may have weights of several
     try:
-        model.to(where, torch.float32 if kind is torch.float32 else weights)
+        model.to(where)
+        if kind is torch.float32:
+            model.float()
     except (RuntimeError, AssertionError) as error:  # torch asserts that it is a build for CUDA
         raise InputError(f"device {device}: {one_line(error)}; take another, or cpu") from error
     try:
         with torch.autocast(where.type, dtype=kind if half else None, enabled=half):
             yield
     finally:
-        model.to(before, weights)
+        model.to(before)
+        for name, values in _numbers(model):
+            values.data = values.data.to(kinds[name])
+
+
+def _numbers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers of a model."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def _device(name: str, before: torch.device) -> torch.device:
     if name == "auto":
         return local_device() if before.type == "cpu" else before
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device {name!r}: there is none of that name; take auto, cpu or cuda") from error
+    with suppress(RuntimeError):
+        device = torch.device(name)
+        if device.type != "meta":  # where nothing is computed
+            return device
+    raise InputError(f"device {name!r}: there is none of that name; take auto, cpu or cuda")

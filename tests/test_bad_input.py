@@ -1,5 +1,6 @@
 """Whatever is wrong with what is given: exit status 2, one line that says what, where and how to mend it, no model."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -339,7 +340,7 @@ def test_a_model_that_is_none(
 ) -> None:
     out = () if name == "predict" else ("--output-dir", tmp_path / "out")
     for folder, said in (
-        (tmp_path / "absent", "can't be loaded as an audio classifier"),
+        (tmp_path / "absent", "there is no such folder here; give a finished model's folder, or a name on the Hub"),
         (tmp_path, "can't be loaded as an audio classifier"),
         (backbones / "broken", "can't be loaded as an audio classifier"),
         (backbones / "good", "is no finished classifier"),
@@ -357,5 +358,29 @@ def test_other_commands(finished: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"{tmp_path}: holds a sweep, which writes its page itself" in refusal(capsys, "card", tmp_path)
     assert not (tmp_path / "README.md").exists()
     line = refusal(capsys, "quickstart", "--data-dir", tmp_path, "--output-dir", tmp_path / "model")
-    assert f"{tmp_path}: has neither class folders nor is it a csv" in line
+    assert f"{tmp_path}: has neither class folders nor is it a csv; make a sub-folder for each class" in line
+
+
+@pytest.mark.parametrize("name", ["runs/mien", "./runs/mien", "runs/mien/", "some/where/else"])
+def test_a_missing_folder_is_not_asked_for_on_the_hub(
+    name: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for words in (("predict", name, "a.wav"), ("evaluate", finished, name)):
+        line = refusal(capsys, *words)
+        assert f"{name}: there is no such f" in line
+        assert ("start where there is no folder runs/" in line) == (name == "runs/mien")
+
+
+def test_recordings_without_labels(
+    corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flat").mkdir()
+    for path in sorted((corpus.parent / "audio").iterdir())[:2]:
+        shutil.copy(path, tmp_path / "flat" / f"test-{path.name}")  # which `datasets` takes for the name of a split
+    for words in (("train", "--backbone", "ecapa-256", "--dataset"), ("evaluate", finished)):
+        assert command(*words, tmp_path / "flat", "--output-dir", tmp_path / "out") == 2
+        line = capsys.readouterr().err.splitlines()[-1]  # below the bars of `datasets`
+        assert "flat: has recordings without labels; make a sub-folder for each class" in line
     assert not (tmp_path / "model").exists()

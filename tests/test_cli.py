@@ -112,7 +112,8 @@ def test_help_of_train_shows_a_preset_and_several_tasks(capsys: pytest.CaptureFi
         ((), "the following arguments are required: COMMAND"),
         (("fly",), "invalid choice: 'fly'"),
         (("predict", "model"), "the following arguments are required: FILE"),
-        (("predict", "model", "a.wav", "--jsn"), "unrecognized arguments: --jsn"),
+        (("predict", "model", "a.wav", "--jsn"), "arguments: --jsn (did you mean --json?); see hf-speech predict --h"),
+        (("push", "model", "name", "--x=y"), "hf-speech push: unrecognized arguments: --x=y; see hf-speech push -"),
         (("train", "a.yaml", "b"), "unrecognized arguments: b"),
         (("evaluate", "model"), "the following arguments are required: DATASET"),
     ],
@@ -142,6 +143,8 @@ def test_quickstart_then_predict_in_processes_of_their_own(tmp_path: Path) -> No
     done = real("quickstart", "--max_steps", 2, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "it hears in" in done.stdout
+    assert "averaged over the classes; guessing gives 0.125" in done.stdout
+    assert "step 2 of 2, epoch 0.5: loss " in done.stderr and "step 2 of 2, epoch 0.5, validation: loss " in done.stderr
     last_screen(done.stdout, folder)
     results = read_results(tmp_path / folder)
     assert results["data"]["synthetic"] and results["data"]["target"] == "speaker_id"
@@ -230,3 +233,4 @@ def test_flags_of_evaluate_that_have_no_part_in_it_are_refused(
     for flag, value in (("--test", "0.2"), ("--pooling", "max")):
         line = refusal(capsys, "evaluate", tmp_path, corpus, flag, value)
         assert f"unknown field of an evaluation {flag[2:]!r}" in line and "columns" in line
+    assert "'splt' (did you mean 'split'?)" in refusal(capsys, "evaluate", tmp_path, corpus, "--splt", "test")

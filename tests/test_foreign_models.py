@@ -16,9 +16,10 @@ from transformers import (
 
 from hf_speech.audio import read_audio, write_audio
 from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
 from hf_speech.foreign import features_of, longest_heard, shortest_heard
-from hf_speech.inference import infer, load_model, predict, rows_of_files, shortest_seconds, tasks_of
+from hf_speech.inference import infer, load_model, predict, shortest_seconds, tasks_of
 
 from .foreign import KINDS, LABELS, X_VECTORS, by_hand, config_of, extractor_of, saved
 from .models.tiny import lively

@@ -14,8 +14,9 @@ from transformers import (
 )
 
 from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
-from hf_speech.inference import infer, load_model, predict, rows_of_files
+from hf_speech.inference import infer, load_model, predict
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 

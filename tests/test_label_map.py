@@ -10,10 +10,12 @@ import pytest
 from transformers import AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
-from hf_speech.inference import infer, load_model, probabilities, rows_of_files
+from hf_speech.inference import infer, load_model
 from hf_speech.label_map import fit_labels, read_label_map
 from hf_speech.models.tasks import Task
+from hf_speech.outcome import probabilities
 from hf_speech.testing import tiny_backbone_config
 
 from .models.tiny import lively

@@ -13,9 +13,10 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.audio import read_audio, write_audio
 from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
 from hf_speech.foreign import longest_heard
-from hf_speech.inference import infer, load_model, predict, rows_of_files
+from hf_speech.inference import infer, load_model, predict
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 
 from .foreign import by_hand, saved

@@ -82,6 +82,11 @@ def _push_space(options: argparse.Namespace, fields: list[str]) -> int:
     if options.name not in shipped_spaces():
         known = ", ".join(shipped_spaces())
         raise InputError(f"{folder}: there is no such folder, nor Space of the package; give one, or one of: {known}")
+    if options.model is not None and (Path(options.model) / "config.json").exists():
+        raise InputError(
+            f"--model {options.model}: lies here, and a Space takes its model from the Hub; give OWNER/NAME, where "
+            f"`hf-speech push {options.model} OWNER/NAME` sends it"
+        )
     with TemporaryDirectory() as room:
         return _tell(push(lay_out_space(options.name, Path(room), options.model), options.repo, settings, kind="space"))
 

@@ -1,7 +1,8 @@
 """The parser: one sub-command a function that runs it, with examples in its help."""
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from ..errors import EXIT_INPUT
@@ -17,6 +18,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process with status 2."""
         self.exit(EXIT_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Ends the process likewise at words that it does not know, and names the flag that may be meant by one."""
+        flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+        near = [name for flag in flags for name in difflib.get_close_matches(flag, self._option_string_actions, n=1)]
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 
 def add_command(
@@ -43,5 +51,5 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, parser=command)
     return command

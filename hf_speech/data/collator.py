@@ -1,23 +1,21 @@
-"""Rows -> batches: decode, crop, pad, mask; and long rows -> chunks."""
+"""Rows -> batches: decode, crop, pad, mask."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..audio import SAMPLE_RATE, audio_info, read_audio
+from ..audio import audio_info, read_audio
 from ..errors import InputError, list_some, lookup
 from .augment import DRAWN, Augmentation, augmented, collate_drawn
 from .checks import MIN_SAMPLES
 from .problems import ON_BAD
-from .schema import channel_of, file_name, require_column
+from .schema import channel_of, file_name
 from .speeds import change_speed, source_samples, speed_class
 
 logger = logging.getLogger(__name__)
@@ -245,48 +243,3 @@ def batch_labels(rows: Sequence[Mapping[str, Any]]) -> Tensor | dict[str, Tensor
 def _tensor(labels: Sequence[Any]) -> Tensor:
     whole = all(isinstance(label, int) for label in labels)
     return torch.tensor(labels, dtype=torch.long if whole else torch.float32)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A piece of a row: of which one, from where to where (seconds in the file; None: its ends), how many samples."""
-
-    row: int
-    start: float | None
-    end: float | None
-    length: int
-
-    def of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row, cut to this piece, as `SpeechCollator` takes it."""
-        own = {"start": self.start, "end": self.end, "length": self.length, "duration": self.length / SAMPLE_RATE}
-        return {**row, **own}
-
-
-def chunk_rows(rows: Dataset, max_seconds: float) -> list[Chunk]:
-    """Every row in pieces of nearly equal length, none longer than `max_seconds`, which cover all of it once.
-
-    A row of n samples becomes ceil(n / max) pieces, so no short rest is left over. Nothing of the rows is copied.
-
-    Args:
-        rows: with `length` (from `check_rows`), and perhaps `start` and `end`.
-        max_seconds: the longest piece.
-
-    Raises:
-        InputError: no column `length`, or a limit that is not above one receptive field.
-    """
-    require_column(rows, "length", "chunks need the lengths that check_rows notes")
-    longest = round(max_seconds * SAMPLE_RATE)
-    if longest < 2 * MIN_SAMPLES:
-        raise InputError(f"chunks of {max_seconds:g} s are too short; give at least {2 * MIN_SAMPLES / SAMPLE_RATE} s")
-    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-    chunks: list[Chunk] = []
-    for i, (length, start, end) in enumerate(zip(rows["length"], starts, ends, strict=True)):
-        count = math.ceil(length / longest)
-        if count == 1:
-            chunks.append(Chunk(i, start, end, length))
-            continue
-        bounds = [round(k * length / count) for k in range(count + 1)]
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-            begin = (start or 0.0) + first / SAMPLE_RATE
-            chunks.append(Chunk(i, begin, begin + (last - first) / SAMPLE_RATE, last - first))
-    return chunks

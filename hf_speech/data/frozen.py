@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import SAMPLE_RATE
 from ..files import sha256_of
-from .collator import BatchOrigin, Chunk, batch_labels
+from .chunks import Chunk
+from .collator import BatchOrigin, batch_labels
 from .schema import add_columns, audio_paths, batches, channel_of, file_name
 
 FROZEN = "frozen"  # [{file, entry}] of a row, one a piece: a safetensors file and the name of a tensor in it

@@ -21,6 +21,7 @@ from datasets.packaged_modules.folder_based_builder.folder_based_builder import 
 from datasets.utils.file_utils import xopen
 
 from ..errors import InputError, one_line
+from ..names import refuse_missing_folder
 from .request import Request
 from .schema import Splits, StoredAudio, add_columns, renamed_columns
 
@@ -49,6 +50,8 @@ def read_dataset(request: Request) -> Splits:
 
 def _load(source: str, config_name: str | None, streaming: bool) -> Mapping[str, Any]:
     folder = Path(source)
+    if not folder.exists():
+        refuse_missing_folder(source, "give a folder, a .csv file, or a name on the Hub")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             saved = load_from_disk(source)

@@ -199,7 +199,10 @@ def read_folder(request: Request) -> Splits:
 def _class_rows(folder: Path) -> Dataset:
     outside = [p.name for p in _files(folder) if p.parent == folder and _is_audio(p)]
     if outside:
-        raise InputError(f"{folder}: audio outside the class folders: {list_some(outside, 5)}; move it into one")
+        found = list_some(outside, 5)
+        raise InputError(
+            f"{folder}: audio outside the class folders: {found}; make a sub-folder for each class and move it there"
+        )
     paths: list[str] = []
     labels: list[str] = []
     ignored: Counter[str] = Counter()

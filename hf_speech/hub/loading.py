@@ -86,7 +86,10 @@ def _on_the_command_line(results: Facts) -> str:
     trusted = " --trust-remote-code" if _trusted(results) and not _is_ours(results) else ""
     lines = [f"hf-speech predict {name} speech.wav{trusted}"]
     if _is_ours(results) and compares_voices(results):
-        lines.insert(0, f"hf-speech verify {name} one.wav other.wav  # the same speaker?")
+        lines.insert(
+            0,
+            f"hf-speech verify {name} one.wav other.wav  # how alike; whether one speaker, where a calibration is kept",
+        )
     return "With the package `hf_speech` installed:\n\n```bash\n" + "\n".join(lines) + "\n```"
 
 

@@ -83,7 +83,8 @@ def from_stock(
 def _classifier(stock: PreTrainedModel, given: Mapping[str, Any]) -> HfSpeechForSequenceClassification:
     """A model with the head of a stock classifier; its encoder is yet to be filled."""
     size = stock.config.classifier_proj_size
-    config = HfSpeechConfig(pooling="mean", head="projector", head_config={"size": size}, **given)
+    kind = stock.config.problem_type or ("regression" if stock.config.num_labels == 1 else None)
+    config = HfSpeechConfig(pooling="mean", head="projector", head_config={"size": size}, problem_type=kind, **given)
     model = HfSpeechForSequenceClassification(config)
     fill(model.head, _affine("projector", stock.projector) | _affine("classifier", stock.classifier), "head")
     return model

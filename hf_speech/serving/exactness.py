@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..audio import read_audio
 from ..errors import InputError
-from ..outcome import predicted_classes
+from ..foreign import ask, features_of, is_x_vector
+from ..outcome import over_speeds, predicted_classes
 from ..samples import sample_files
 from .facts import Facts, ServedTask
 from .graph import ServedModel
@@ -35,7 +38,7 @@ class Agreement:
 
     Attributes:
         differences: output -> the largest |difference|, divided by the largest number of that output where that is
-            above 1.
+            above 1; of frame weights, whose sum is 1, by the utterance's own largest.
         where: output -> the utterance of it.
         labels: the share of utterances, of all tasks with labels, whose likeliest label is the same; None: no task has.
         cosine: the lowest between embeddings.
@@ -78,15 +81,49 @@ def utterances(
 
 
 @torch.no_grad()
-def heard_by_torch(whole: ServedModel, given: Sequence[tuple[str, NDArray]]) -> list[Heard]:
-    """What torch says of each utterance alone."""
+def heard_by_torch(whole: ServedModel, model: Any, extractor: Any, given: Sequence[tuple[str, NDArray]]) -> list[Heard]:
+    """What torch says of each utterance alone: the model as it was given, by its own feature extractor.
+
+    Only what that does not give (a stock classifier has no embeddings) is taken from the form in which it is served.
+
+    Args:
+        whole: as it is served.
+        model: of which that was made.
+        extractor: its feature extractor.
+        given: name and waveform of each utterance.
+
+    Raises:
+        InputError: the model says what is no number.
+    """
     heard = []
     for name, waveform in given:
-        values = torch.from_numpy(waveform)[None]
-        outputs = whole(values, torch.ones_like(values, dtype=torch.long))
-        said = {key: tensor[0].numpy() for key, tensor in zip(whole.facts.outputs, outputs, strict=True)}
-        heard.append(Heard(name, waveform, said))
+        said = _as_given(whole, model, extractor, waveform)
+        if len(said) < len(whole.facts.outputs):
+            values = torch.from_numpy(waveform)[None]
+            outputs = whole(values, torch.ones_like(values, dtype=torch.long))
+            said = dict(zip(whole.facts.outputs, outputs, strict=True)) | said
+        for output, tensor in said.items():
+            if not tensor.isfinite().all():
+                raise InputError(f"the model itself gives {output} that are not finite on {name}: mend its weights")
+        heard.append(Heard(name, waveform, {output: tensor[0].numpy() for output, tensor in said.items()}))
     return heard
+
+
+def _as_given(whole: ServedModel, model: Any, extractor: Any, waveform: NDArray) -> dict[str, Tensor]:
+    """The outputs that the model itself gives, by their names in the file."""
+    if whole.model is not model:  # one of transformers
+        said = ask(model, extractor, waveform, "noise or speech")
+        x_vector = is_x_vector(model)  # what it calls logits is something else
+        return {"embeddings": said["embeddings"]} if x_vector else {whole.facts.outputs[0]: said["logits"]}
+    weighs = {"output_frame_weights": True} if whole.facts.frame_times is not None else {}
+    outputs = model(**features_of(extractor, waveform), **weighs)
+    logits = outputs.task_logits or {whole.facts.tasks[0].name: outputs.logits}
+    named = {
+        whole.facts.logits[task.name]: torch.from_numpy(over_speeds(logits[task.name].numpy(), len(task.labels)))
+        for task in whole.facts.tasks
+    }
+    named |= {"embeddings": outputs.embeddings}
+    return named | ({"frame_weights": outputs.frame_weights} if weighs else {})
 
 
 def agreement(classifier: OnnxClassifier, heard: Sequence[Heard]) -> Agreement:
@@ -97,7 +134,8 @@ def agreement(classifier: OnnxClassifier, heard: Sequence[Heard]) -> Agreement:
     same, cosines = [], []
     for one, how, said in _asked(classifier, heard):
         for name in facts.outputs:
-            difference = float(np.nan_to_num(np.abs(said[name] - one.said[name]), nan=np.inf).max()) / sizes[name]
+            size = float(one.said[name].max()) if name == "frame_weights" else sizes[name]
+            difference = float(np.nan_to_num(np.abs(said[name] - one.said[name]), nan=np.inf).max()) / size
             if difference > differences[name]:
                 differences[name], where[name] = difference, f"{one.name}, {how}"
         pairs = [(said[output], one.said[output], task) for task, output in _labelled(facts)]

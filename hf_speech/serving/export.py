@@ -3,6 +3,7 @@
 All is made in a folder of its own beside the wanted one; only what passed every check is moved there.
 """
 
+import copy
 import importlib
 import json
 import logging
@@ -37,7 +38,7 @@ REPORT = "export.json"
 EXTERNAL_FROM = 2_000_000_000  # bytes of weights, which then lie in a file beside it: protobuf holds 2^31 in all
 UTTERANCE_SECONDS = 4.0  # of the noise that is timed
 ROUNDS, PATIENCE = 5, 4.0  # repetitions, and seconds after which none is begun
-LOW_COSINE = 0.99  # a smaller file whose embeddings turn further than this is warned of
+LOW_COSINE, LOW_LABELS = 0.99, 0.9  # a smaller file that comes no nearer than this is warned of
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def export(model: Any, extractor: Any, name: str, folder: Path, options: ExportO
     """Writes model.onnx, the smaller files that are wanted, and export.json.
 
     Args:
-        model: an audio classifier, on the CPU; it is made float32.
+        model: an audio classifier, on the CPU; of one in another precision, a copy in float32 is exported.
         extractor: its feature extractor.
         name: of the model, for messages.
         folder: where to.
@@ -106,11 +107,14 @@ def export(model: Any, extractor: Any, name: str, folder: Path, options: ExportO
     keep_quiet()
     for library in ("onnx", "onnxruntime"):
         needing("the export", lambda library=library: importlib.import_module(library))  # type: ignore[misc]
+    if any(values.is_floating_point() and values.dtype != torch.float32 for values in model.state_dict().values()):
+        model = copy.deepcopy(model).float()  # the caller's stays as it is
     whole = served(model, extractor, name)
     logger.info("exporting %s (%s)", name, describes(whole.facts.parts))
     given = utterances(whole.facts, options.speech)
-    with _work_in(folder) as work, evaluating(whole):
-        heard = heard_by_torch(whole, given)
+    in_float32 = torch.autocast("cpu", enabled=False)  # whatever the caller computes in
+    with _work_in(folder) as work, evaluating(model), evaluating(whole), in_float32:
+        heard = heard_by_torch(whole, model, extractor, given)
         made = _make(whole, heard, Path(work), options)
         report = {
             "model": name,
@@ -201,6 +205,8 @@ def _judge(found: Agreement, file: str) -> None:
         raise InputError(f"{file} gives numbers that are not finite; leave it out: this model needs float32")
     if found.cosine < LOW_COSINE:
         logger.warning("%s turns embeddings to a cosine of %.3f: measure it before use", file, found.cosine)
+    if found.labels is not None and found.labels < LOW_LABELS:
+        logger.warning("%s gives other labels to %.0f %%: measure it before use", file, 100 * (1 - found.labels))
 
 
 def _speeds(whole: ServedModel, classifiers: Mapping[str, OnnxClassifier]) -> dict[str, float]:
@@ -249,6 +255,8 @@ def _size_of(path: Path) -> int:
 def _check_folder(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder")
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder}: is a model's own folder; give another --output-dir")
     if not overwrite and any(path.exists() for path in _ours(folder)):
         raise InputError(f"{folder}: holds an earlier export; give --overwrite, or another --output-dir")
 
@@ -297,5 +305,8 @@ def told(made: Sequence[Made], folder: Path) -> str:
         rows[-1].append(f"{one.speed:.2f}x")
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [f"{row[0]:{widths[0]}}  " + "  ".join(map(str.rjust, row[1:], widths[1:])) for row in rows]
-    note = f"in {folder}; against torch in float32, with as many threads on {UTTERANCE_SECONDS:g} s"
-    return "\n".join([*lines, note])
+    notes = [
+        f"in {folder}; against torch in float32; speeds on {UTTERANCE_SECONDS:g} s with as many threads",
+        "difference: the largest of any output, as a share of that output's largest number where that is above 1",
+    ]
+    return "\n".join([*lines, *notes])

@@ -6,7 +6,6 @@ keeps what Python computed of the example's sizes; so a file counts only once `e
 ones.
 """
 
-import copy
 import importlib
 import re
 import warnings
@@ -112,7 +111,7 @@ def served(model: Any, extractor: Any, name: str) -> ServedModel:
     """A classifier in the form in which it is served: of ours, or one of transformers that ours can stand for.
 
     Args:
-        model: an audio classifier.
+        model: an audio classifier, in float32.
         extractor: its feature extractor.
         name: of the model, for messages.
 
@@ -123,9 +122,6 @@ def served(model: Any, extractor: Any, name: str) -> ServedModel:
     if label_map_of(model) is not None:
         raise InputError(f"{name}: speaks of its labels by other names, which a file can't hold; take them back first")
     if not isinstance(own, HfSpeechForSequenceClassification):
-        problem = tasks_of(model)[0].problem_type if len(tasks_of(model)) == 1 else "several numbers"
-        if problem != "single_label_classification":
-            raise InputError(f"{name}: a stock model of {problem} can't be exported; train a model of ours on it")
         try:
             model = from_stock(own)
         except InputError as error:
@@ -146,8 +142,6 @@ def served(model: Any, extractor: Any, name: str) -> ServedModel:
         raise InputError(
             f"{name}: its feature extractor says {extractor.sampling_rate} Hz, its config {rate}; mend one"
         )
-    if own_model(model).dtype != torch.float32:
-        model = copy.deepcopy(model).float()  # the caller's stays as it is
     return ServedModel(model, extractor)
 
 

@@ -1,6 +1,6 @@
 """Recordings -> labels by an ONNX file, as `hf_speech.inference.predict` gives them by torch.
 
-torch is loaded only where a recording has to be resampled, or is so long that it is cut into pieces.
+torch is loaded only where a recording has to be resampled.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE, read_audio
 from ..data.checks import check_rows
+from ..data.chunks import chunk_rows
 from ..data.recordings import rows_of_files
 from ..data.schema import channel_of
 from ..models.frames import length_batches
@@ -59,15 +60,16 @@ def infer(
         max_seconds: the longest piece.
         channel: of multi-channel files; the column `channel` of a row stands above it.
     """
-    pieces = _pieces(rows, max_seconds)
-    owners = np.array([owner for owner, _, _ in pieces])
-    lengths = np.array([_seconds(rows, piece) for piece in pieces])
+    pieces = chunk_rows(rows, max_seconds)
+    owners = np.array([piece.row for piece in pieces])
+    lengths = np.array([piece.length / SAMPLE_RATE for piece in pieces])
     facts = classifier.facts
     collected: dict[str, np.ndarray] = {}
     inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     budget = 0.0 if facts.precision == "int8" else BATCH_SECONDS
     for batch in tqdm(length_batches(lengths.tolist(), budget), desc="predicting", disable=None, leave=False):
-        said = classifier([_read(inputs[owners[i]], pieces[i], facts.sampling_rate, channel) for i in batch])
+        cut = [pieces[i].of(inputs[pieces[i].row]) for i in batch]
+        said = classifier([_read(row, facts.sampling_rate, channel) for row in cut])
         for name in (*facts.logits.values(), "embeddings"):
             values = said[name]
             collected.setdefault(name, np.zeros((len(pieces), values.shape[1]), np.float32))[batch] = values
@@ -75,26 +77,9 @@ def infer(
     return Inference({task: averaged[name] for task, name in facts.logits.items()}, None, averaged["embeddings"])
 
 
-Piece = tuple[int, float | None, float | None]  # row, start and end in seconds; None: its ends
-
-
-def _pieces(rows: Dataset, max_seconds: float) -> list[Piece]:
-    if max(rows["length"]) <= max_seconds * SAMPLE_RATE and not {"start", "end"} & set(rows.column_names):
-        return [(row, None, None) for row in range(len(rows))]
-    from ..data.collator import chunk_rows  # the collator needs torch
-
-    return [(piece.row, piece.start, piece.end) for piece in chunk_rows(rows, max_seconds)]
-
-
-def _seconds(rows: Dataset, piece: Piece) -> float:
-    row, start, end = piece
-    return rows[row]["length"] / SAMPLE_RATE if end is None else end - (start or 0.0)
-
-
-def _read(row: dict[str, Any], piece: Piece, rate: int, channel: int | str) -> np.ndarray:
-    """The samples of a piece: (samples,) float32."""
-    _, start, end = piece
-    begin = start or 0.0
-    wanted: Any = channel_of(row, channel)
-    duration = None if end is None else end - begin
-    return read_audio(row["audio"], sample_rate=rate, start=begin, duration=duration, channel=wanted)
+def _read(piece: dict[str, Any], rate: int, channel: int | str) -> np.ndarray:
+    """The samples of a piece of a row: (samples,) float32."""
+    start, end = piece["start"] or 0.0, piece["end"]
+    wanted: Any = channel_of(piece, channel)
+    duration = None if end is None else end - start
+    return read_audio(piece["audio"], sample_rate=rate, start=start, duration=duration, channel=wanted)

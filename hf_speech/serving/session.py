@@ -1,6 +1,7 @@
 """An ONNX file of a classifier -> what it says of waveforms; without torch."""
 
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from ..errors import InputError, lookup, one_line
 from ..telemetry import keep_quiet
 from .facts import KEY, Facts, needing
+
+logger = logging.getLogger(__name__)
 
 FILE = "model.onnx"
 # What --device says -> the runtime's providers, the first of which does the work.
@@ -43,9 +46,24 @@ class OnnxClassifier:
         return self.run(batch_of(waveforms))
 
     def run(self, batch: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """The same of a batch that is padded."""
+        """The same of a batch that is padded.
+
+        Args:
+            batch: as `batch_of` makes it: each row's real samples at its left end.
+
+        Raises:
+            InputError: a row has too few of them, or padding elsewhere than at its right end.
+        """
+        self._check(batch["attention_mask"])
         names = self.facts.outputs
         return dict(zip(names, self.session.run(names, dict(batch)), strict=True))
+
+    def _check(self, mask: NDArray) -> None:
+        lengths, least = mask.sum(axis=1), self.facts.min_samples
+        for row in np.flatnonzero(lengths < least):
+            raise InputError(f"row {row} of the batch: {lengths[row]} samples, the model needs {least}; leave it out")
+        for row in np.flatnonzero((mask != (np.arange(mask.shape[1]) < lengths[:, None])).any(axis=1)):
+            raise InputError(f"row {row} of the batch: padded elsewhere than at the right end; pad it there")
 
 
 def batch_of(waveforms: Sequence[NDArray]) -> dict[str, NDArray]:
@@ -72,20 +90,27 @@ def load_onnx(model: str | Path, *, device: str = "auto", threads: int | None = 
     """
     keep_quiet()
     runtime: Any = needing("an ONNX model", lambda: importlib.import_module("onnxruntime"))
-    path, there = file_of(model), runtime.get_available_providers()
+    path, there, wanted = file_of(model), runtime.get_available_providers(), device
     if device == "auto":
         device = "cuda" if DEVICES["cuda"][0] in there else "cpu"
     providers = lookup(DEVICES, device, "device")
     if providers[0] not in there:
-        raise InputError(f"device {device}: this onnxruntime has no {providers[0]}; pip install onnxruntime-gpu")
+        mend = "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        raise InputError(f"device {device}: this onnxruntime has no {providers[0]}; {mend}")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors
+    # Its threads would go on spinning after an answer, and take the cores from what the process does next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common class but this
         raise InputError(f"{path}: can't be loaded ({one_line(error)[:300]}); export the model again") from error
+    if providers[0] not in session.get_providers():  # it falls back on the CPU, and says so in its log alone
+        if wanted != "auto":
+            raise InputError(f"device {device}: {providers[0]} can't be started; check CUDA and cuDNN, or take cpu")
+        logger.warning("%s can't be started (check CUDA and cuDNN); the model runs on the CPU", providers[0])
     facts = Facts.from_json(session.get_modelmeta().custom_metadata_map.get(KEY), str(path))
     return OnnxClassifier(facts, session)
 

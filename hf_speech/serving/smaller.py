@@ -2,7 +2,8 @@
 
 Both change what lies between the first convolution and the pooling, and what makes the embedding of the pooled vector:
 nearly all weights are there. What stands before (front end, normalisation, first convolution) sees numbers of a wide
-range, what stands behind (pooling, heads) is small and decides: they stay float32.
+range, what stands behind (pooling, heads) is small and decides: they stay float32. So do all convolutions of wav2vec
+2.0's feature encoder and its like, which stand before the backbone.
 """
 
 import importlib

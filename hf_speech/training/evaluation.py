@@ -15,10 +15,11 @@ from ..data.multilabel import SEPARATOR
 from ..data.schema import item_ids
 from ..data.targets import known, labels_of
 from ..files import write_table
-from ..inference import MAX_SECONDS, Inference, describe, infer, predicted_classes, tasks_of
+from ..inference import infer, tasks_of
 from ..metrics import confusion_matrix
 from ..metrics.verification import Roc
 from ..models.tasks import Task
+from ..outcome import MAX_SECONDS, Inference, describe, predicted_classes
 from ..plots import FILE_NAMES, plot_confusion, plot_name, plot_numbers, plot_regression
 from ..results import group_of, metric_rows
 from .config import RunConfig

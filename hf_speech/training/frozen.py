@@ -20,14 +20,15 @@ from torch.utils.data import Dataset as MapDataset
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
-from ..data.collator import Chunk, SpeechCollator, chunk_rows
+from ..data.chunks import Chunk, chunk_rows
+from ..data.collator import SpeechCollator
 from ..data.frozen import entry_names, with_places
 from ..errors import InputError, list_some
-from ..inference import BATCH_SECONDS
 from ..models.embedding import evaluating
 from ..models.encoder import Encoder
 from ..models.frames import length_batches
 from ..models.pooling import POOLINGS
+from ..outcome import BATCH_SECONDS
 from ..ranks import local_device
 from ..store import ENTRY_BYTES, Store, in_megabytes
 from .arguments import model_settings

@@ -19,6 +19,7 @@ from ..foreign import check_labels
 from ..inference import label_map_of, load_model, relabel, shortest_seconds, tasks_of
 from ..label_map import fit_labels
 from ..model_facts import model_facts
+from ..models.registry import options_of
 from ..models.tasks import Task
 from ..results import FILE_NAME, Results, run_facts
 from .arguments import read_config
@@ -103,7 +104,8 @@ def _check(fields: Mapping[str, Any], folder: Path, overwrite: bool) -> None:
     """Refuses fields that a measurement does not read, and a folder whose results would be lost."""
     for name in fields:
         if name.partition(".")[0] not in FIELDS:
-            raise unknown_name(name, FIELDS, "field of an evaluation")
+            flags = dict.fromkeys(options_of(measure), "and the flags of `hf-speech evaluate --help`")
+            raise unknown_name(name, FIELDS, "field of an evaluation", flags)
     if (folder / FILE_NAME).exists() and not overwrite:
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
 

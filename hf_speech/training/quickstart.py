@@ -8,7 +8,9 @@ from typing import Any
 
 from ..data.readers import guess_reader, load_rows
 from ..errors import InputError
-from ..inference import in_words, load_model, predict
+from ..inference import load_model, predict, tasks_of
+from ..outcome import in_words
+from ..results import Results
 from ..samples import sample_corpus
 from .arguments import read_config
 from .config import RunConfig
@@ -42,6 +44,7 @@ def quickstart(
         [
             "",
             summary(results, Path(output_dir)),
+            *_explained(results, len(tasks_of(model)[0].labels)),
             "",
             f"Loaded again with AutoModelForAudioClassification, it hears in {Path(example).name}: {in_words(said)}",
             "",
@@ -57,6 +60,14 @@ def quickstart(
     )
 
 
+def _explained(results: Results, labels: int) -> list[str]:
+    """A word on the metric whose name says least."""
+    if "uar" not in {number["name"] for number in results.metrics}:
+        return []
+    said = "the share of each class that is recognised, averaged over the classes"
+    return [f"  uar, unweighted average recall: {said}; guessing gives {1 / labels:.3f}"]
+
+
 def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     """The run: on the shipped voices, or on a data set that need not have splits."""
     path = str(files(__package__) / CONFIG)
@@ -67,7 +78,10 @@ def _config(data_dir: str | None, given: dict[str, Any]) -> RunConfig:
     if not Path(data_dir).exists():
         raise InputError(f"{data_dir}: there is no such file or folder; give class folders, or a csv")
     if guess_reader(data_dir) == "dataset":
-        raise InputError(f"{data_dir}: has neither class folders nor is it a csv; use `hf-speech train --dataset`")
+        raise InputError(
+            f"{data_dir}: has neither class folders nor is it a csv; make a sub-folder for each class and move its "
+            "recordings there (what `datasets` has saved is for `hf-speech train --dataset`)"
+        )
     config = read_config(path, given)
     if config.split.test == "none":
         raise InputError(

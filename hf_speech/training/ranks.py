@@ -8,7 +8,7 @@ import torch.distributed as dist
 from accelerate.utils import gather_object
 from torch.nn.parallel import DistributedDataParallel
 
-from ..inference import Inference
+from ..outcome import Inference
 
 
 def shares(wrapped: Any) -> bool:

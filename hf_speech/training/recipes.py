@@ -14,16 +14,23 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file that a word on the command line means: the file itself, or the recipe of that name.
+    """The file that a word on the command line means: the file itself, or what comes with the package by that name.
+
+    That is a recipe, or a file that recipes are based on, such as wav2vec2-small.yaml.
 
     Raises:
         InputError: neither a file nor a recipe; the recipes are listed.
+
+    >>> find_recipe("wav2vec2-small.yaml").parent.name
+    'model_cards'
     """
-    path = Path(name)
+    path, shipped = Path(name), shipped_folder("model_cards")
     if path.is_dir() and (path / CONFIG_NAME).is_file():
         return path / CONFIG_NAME
+    if not path.exists() and len(path.parts) == 1 and path.suffix and (shipped / path).is_file():
+        return shipped / path
     if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path
     if str(name) not in recipe_names():
         raise InputError(f"{unknown_name(str(name), recipe_names(), 'recipe')}; or give the path of a YAML file")
-    return shipped_folder("model_cards") / name / CONFIG_NAME
+    return shipped / name / CONFIG_NAME

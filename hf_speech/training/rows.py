@@ -190,7 +190,7 @@ def load_used(arguments: DataArguments, only: str | None) -> Splits:
         only: rule of those that are used; None: all.
 
     Raises:
-        InputError: it can't be read, or the rule takes nothing.
+        InputError: it can't be read, it has nothing but recordings, or the rule takes nothing.
     """
     loaded = load_rows(
         str(arguments.dataset),
@@ -199,6 +199,11 @@ def load_used(arguments: DataArguments, only: str | None) -> Splits:
         columns=arguments.columns,
         audio_root=arguments.audio_root,
     )
+    if all(rows.column_names == ["audio"] for rows in loaded.values()):
+        raise InputError(
+            f"{arguments.dataset}: has recordings without labels; make a sub-folder for each class and move them "
+            "there, or a csv with a column path and one of labels"
+        )
     return loaded if only is None else only_rows(loaded, only)
 
 

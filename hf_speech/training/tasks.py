@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..inference import predicted_classes, sigmoid
 from ..metrics import (
     classification,
     classification_numbers,
@@ -17,6 +16,7 @@ from ..metrics import (
     regression_numbers,
 )
 from ..models.tasks import Task
+from ..outcome import predicted_classes, sigmoid
 from .trials import NUMBERS
 
 # What decides which checkpoint is best, where nobody says.

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -19,11 +19,13 @@ from ..data.batching import KeyedRows, SpeechBatchSampler
 from ..data.collator import augmented
 from ..data.targets import known, labels_of
 from ..errors import InputError, StoppedError, list_some
-from ..inference import MAX_SECONDS, Inference, infer, own_model, tasks_of
+from ..inference import infer, own_model, tasks_of
 from ..models.embedding import evaluating
+from ..outcome import MAX_SECONDS, Inference
 from .checkpoints import checkpoints, publish, staging_folder, step_of_last, told_of_full_disk
 from .freezing import FreezingSteps, parameter_groups
 from .learning import Learning
+from .log_lines import Bar, LogLines
 from .ranks import gathered, share_of, share_statistics, shares
 from .schedules import make_scheduler
 from .stopping import EarlyStopping, SaveAfterValidation, SaveWhenTold, ignore_signals, stopped_short
@@ -35,16 +37,6 @@ logger = logging.getLogger(__name__)
 
 _NAMED = 8  # files that a message names
 _NOMINAL = {"train_samples_per_second", "train_steps_per_second", "total_flos"}
-
-
-class LogLines(TrainerCallback):
-    """A line for each thing that is logged, where there is no terminal for a progress bar."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Called by the Trainer with what it logs."""
-        if state.is_world_process_zero and logs:
-            shown = (f"{name} {value:.4g}" for name, value in logs.items() if isinstance(value, int | float))
-            logger.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(shown))
 
 
 class LastLine(TrainerCallback):
@@ -134,6 +126,9 @@ class SpeechTrainer(Trainer):
         if self.args.disable_tqdm:
             self.pop_callback(PrinterCallback)
             self.add_callback(LogLines)
+        else:
+            self.pop_callback(ProgressCallback)
+            self.add_callback(Bar)
 
     def get_train_dataloader(self) -> DataLoader:
         """The batches of the sampler, on every process its own."""

@@ -28,13 +28,14 @@ from torch.utils.data import Dataset as MapDataset
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
-from ..data.collator import Chunk, SpeechCollator, chunk_rows
+from ..data.chunks import Chunk, chunk_rows
+from ..data.collator import SpeechCollator
 from ..data.frozen import entry_name
 from ..data.problems import ON_BAD
 from ..errors import InputError, lookup
 from ..files import replacing
-from ..inference import BATCH_SECONDS, MAX_SECONDS, average_of_pieces
 from ..models.frames import length_batches
+from ..outcome import BATCH_SECONDS, MAX_SECONDS, average_of_pieces
 from ..ranks import first_speaks, from_all, join_ranks, summed, told_of_lost_ranks, wait_for_all
 from ..store import ENTRY_BYTES, Store
 from .embedder import Embedder

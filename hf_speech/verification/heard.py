@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.problems import Problems
 from ..data.schema import column_texts
 from ..errors import InputError
-from ..inference import MAX_SECONDS
+from ..outcome import MAX_SECONDS
 from .backend import Backend
 from .calibration import pair_qualities
 from .embeddings import Embeddings, embed_files

@@ -14,7 +14,8 @@ from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from ..audio import SAMPLE_RATE, check_audio, read_audio, samples_at
 from ..errors import InputError
-from ..inference import MAX_SECONDS, infer
+from ..inference import infer
+from ..outcome import MAX_SECONDS
 from .embedder import Embedder
 
 # What tells models apart for good: the rest of an embedder's identity changes with the libraries too.

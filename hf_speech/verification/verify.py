@@ -143,10 +143,14 @@ def verify(
 
 
 def _heard_in_training(model: Any, trials: TrialSet) -> int | None:
-    """How many of the tested speakers are labels of the model; None: not known. They are warned of."""
+    """How many of the tested speakers are labels of the model; None: not known. Either is warned of."""
+    tasks = tasks_of(model)
     if trials.speakers is None:
+        if any(task.name == "speaker_id" for task in tasks):
+            told = "who speaks is not known, nor whether the model was trained on these speakers: --utterances says so"
+            logger.warning(told)
         return None
-    labels = {label for task in tasks_of(model) for label in task.labels}
+    labels = {label for task in tasks for label in task.labels}
     both = sorted(labels & set(trials.speakers))
     if both:
         told = "%d tested speakers, such as %s, have the names of speakers that the model was trained on: what is "

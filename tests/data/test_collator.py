@@ -13,7 +13,8 @@ from transformers import Wav2Vec2FeatureExtractor
 from hf_speech.audio import read_audio
 from hf_speech.data.augment import Augmentation, augmented
 from hf_speech.data.checks import check_rows
-from hf_speech.data.collator import BatchOrigin, SpeechCollator, chunk_rows
+from hf_speech.data.chunks import chunk_rows
+from hf_speech.data.collator import BatchOrigin, SpeechCollator
 from hf_speech.data.drawing import EFFECTS
 from hf_speech.data.readers import load_rows
 from hf_speech.data.speeds import change_speed

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from filelock import FileLock
@@ -51,6 +52,19 @@ def test_what_lies_outside_docs_is_linked_within_the_site(site: Path) -> None:
     assert (site / "model_cards" / "wav2vec2-iemocap-vft" / "index.html").is_file()
     assert 'src="benchmarks/results/verification_speech.png"' in (site / "results.html").read_text(encoding="utf-8")
     assert (site / "benchmarks" / "results" / "verification_speech.png").is_file()
+
+
+def test_links_within_the_site_lead_somewhere(site: Path) -> None:
+    """Those that mkdocs does not look at too: files that are copied, or left out."""
+    looked_at = 0
+    for path in site.rglob("*.html"):
+        for place in re.findall(r'\b(?:src|href)="([^"]+)"', path.read_text(encoding="utf-8")):
+            parts = urlsplit(place)
+            if parts.scheme or not parts.path or path.name == "404.html":  # which is for an address of its own
+                continue
+            looked_at += 1
+            assert (path.parent / unquote(parts.path)).is_file(), f"{path.relative_to(site)}: {place}"
+    assert looked_at > 1_000
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:

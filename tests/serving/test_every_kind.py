@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from hf_speech.inference import tasks_of
+from hf_speech.data.checks import check_rows
+from hf_speech.data.recordings import rows_of_files
+from hf_speech.inference import infer, tasks_of
 from hf_speech.models.backbones import OWN_BACKBONES
 from hf_speech.models.configuration import BACKBONES
 from hf_speech.models.frontends import FRONTENDS
@@ -16,9 +19,11 @@ from hf_speech.models.necks import NECKS
 from hf_speech.models.pooling import POOLINGS
 from hf_speech.models.projections import PROJECTIONS
 from hf_speech.outcome import over_speeds
+from hf_speech.samples import sample_files
 from hf_speech.serving.exactness import LIMIT, SECONDS, agreement, heard_by_torch, utterances
 from hf_speech.serving.export import write_onnx
 from hf_speech.serving.graph import ServedModel, served
+from hf_speech.serving.predict import infer as infer_onnx
 from hf_speech.serving.session import OnnxClassifier, load_onnx
 
 from .cases import SPEEDS, Case, every_value_once, full_table, model_of, others
@@ -26,8 +31,7 @@ from .cases import SPEEDS, Case, every_value_once, full_table, model_of, others
 ONCE, OTHERS = every_value_once(), others()
 
 
-def exported(case: Case, folder: Path) -> tuple[ServedModel, OnnxClassifier]:
-    model = model_of(case)
+def exported(model: Any, folder: Path) -> tuple[ServedModel, OnnxClassifier]:
     whole = served(model, model.make_feature_extractor(), "tiny")
     write_onnx(whole, folder / "model.onnx")  # checks that it is valid
     return whole, load_onnx(folder / "model.onnx", device="cpu", threads=1)
@@ -35,9 +39,11 @@ def exported(case: Case, folder: Path) -> tuple[ServedModel, OnnxClassifier]:
 
 def hold(case: Case, folder: Path, seconds: Sequence[float]) -> dict[str, float]:
     """The differences, which must be small, also beside those among the utterances: else they would prove nothing."""
-    whole, classifier = exported(case, folder)
+    model = model_of(case)
+    whole, classifier = exported(model, folder)
     shortest = whole.facts.min_samples / whole.facts.sampling_rate
-    heard = heard_by_torch(whole, utterances(whole.facts, seconds=(*seconds, shortest)))
+    given = utterances(whole.facts, seconds=(*seconds, shortest))
+    heard = heard_by_torch(whole, model, model.make_feature_extractor(), given)
     found = agreement(classifier, heard)
     assert max(found.differences.values()) <= LIMIT, found
     for name in [*whole.facts.logits.values(), "embeddings"]:
@@ -70,7 +76,7 @@ def test_the_full_table_up_to_20_seconds(name: str, tmp_path: Path) -> None:
 
 def test_what_stands_in_the_padding_does_not_count(tmp_path: Path) -> None:
     # Normalised inside the graph, over a mean and a deviation that are far from 0 and 1.
-    whole, classifier = exported(OTHERS["stable norm, normalised"], tmp_path)
+    whole, classifier = exported(model_of(OTHERS["stable norm, normalised"]), tmp_path)
     waveform = (0.2 + 0.05 * np.random.default_rng(0).standard_normal(9_000)).astype(np.float32)
     extracted = whole.model.make_feature_extractor()(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
@@ -84,19 +90,23 @@ def test_what_stands_in_the_padding_does_not_count(tmp_path: Path) -> None:
 
 
 def test_speeds_are_summed_in_the_file(tmp_path: Path) -> None:
-    whole, classifier = exported(OTHERS["speeds as speakers"], tmp_path)
+    whole, classifier = exported(model_of(OTHERS["speeds as speakers"]), tmp_path)
     waveform = np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
     with torch.no_grad():
         logits = whole.model(torch.from_numpy(waveform)[None]).logits.numpy()
     assert logits.shape == (1, len(SPEEDS)) and classifier.facts.tasks[0].labels == ("ada", "bob")
     assert classifier.facts.tasks[0].labels == tasks_of(whole.model)[0].labels
     np.testing.assert_allclose(classifier([waveform])["logits"], over_speeds(logits, 2), atol=1e-5)
+    # Of a recording in pieces each piece's speeds are summed, then the pieces averaged, on either side.
+    rows, _ = check_rows(rows_of_files(sample_files(1)), how="full")
+    wanted = infer(whole.model, whole.model.make_feature_extractor(), rows, max_seconds=0.7)
+    found = infer_onnx(classifier, rows, max_seconds=0.7)
+    np.testing.assert_allclose(found.logits, wanted.logits, atol=1e-5)
 
 
 def test_outputs_are_named_by_task_and_frames_have_times(tmp_path: Path) -> None:
-    whole, classifier = exported(
-        ("x-vector", {}, {"pooling": "self-attention", **OTHERS["several tasks"][2]}), tmp_path
-    )
+    case: Case = ("x-vector", {}, {"pooling": "self-attention", **OTHERS["several tasks"][2]})
+    whole, classifier = exported(model_of(case), tmp_path)
     said = classifier([np.random.default_rng(0).standard_normal(8_000).astype(np.float32)])
     assert list(said) == ["logits/emotion", "logits/age", "embeddings", "frame_weights"]
     assert said["logits/emotion"].shape == (1, 3) and said["logits/age"].shape == (1, 1)

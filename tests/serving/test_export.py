@@ -14,13 +14,17 @@ from transformers import AutoModelForAudioXVector
 
 from hf_speech.audio import write_audio
 from hf_speech.errors import InputError
-from hf_speech.inference import load_model
+from hf_speech.inference import load_model, predict
+from hf_speech.models.conversion import from_stock
 from hf_speech.models.pooling import POOLINGS, MeanPooling
+from hf_speech.samples import sample_files
 from hf_speech.serving import export as export_module
+from hf_speech.serving import graph as graph_module
 from hf_speech.serving.exactness import LIMIT, agreement, check, heard_by_torch, utterances
 from hf_speech.serving.export import ExportOptions, best_times, export, told, write_onnx
 from hf_speech.serving.facts import KEY, Facts
 from hf_speech.serving.graph import served
+from hf_speech.serving.predict import predict as onnx_predict
 from hf_speech.serving.session import load_onnx
 from hf_speech.serving.smaller import MATRICES, SCOPES, nodes_of
 
@@ -142,21 +146,22 @@ def test_what_is_not_exact_or_not_possible_is_not_written(
 
 def test_the_part_that_differs_is_named(tmp_path: Path) -> None:
     model = model_of(PLAIN)
-    whole = served(model, model.make_feature_extractor(), "tiny")
+    extractor = model.make_feature_extractor()
+    whole = served(model, extractor, "tiny")
     write_onnx(whole, tmp_path / "model.onnx")
     classifier = load_onnx(tmp_path / "model.onnx", threads=1)
     given = utterances(whole.facts, seconds=SHORT)
-    check(agreement(classifier, heard_by_torch(whole, given)), whole.facts)
+    check(agreement(classifier, heard_by_torch(whole, model, extractor, given)), whole.facts)
     with torch.no_grad():
         model.head.classifier.bias.add_(torch.tensor([0.01, 0.0, 0.0]))
-    found = agreement(classifier, heard_by_torch(whole, given))
+    found = agreement(classifier, heard_by_torch(whole, model, extractor, given))
     assert found.differences["logits"] > 1e-4 > found.differences["embeddings"]
     with pytest.raises(InputError, match=r"logits differ by .*, which the head makes"):
         check(found, whole.facts)
     with torch.no_grad():
         model.head.classifier.weight.neg_()
         model.head.classifier.bias.neg_()
-    turned = agreement(classifier, heard_by_torch(whole, given))
+    turned = agreement(classifier, heard_by_torch(whole, model, extractor, given))
     assert turned.labels == 0 and turned.cosine > 0.999_999
 
 
@@ -206,14 +211,72 @@ def test_a_model_is_as_it_was(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
-def test_a_stock_model_of_other_numbers_is_refused(problem: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path / "stock", "wav2vec2")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "problem_type": problem}))
+@pytest.mark.parametrize(
+    ("problem", "labels"), [("multi_label_classification", ("joy", "fear")), ("regression", ("age",))]
+)
+def test_a_stock_model_of_other_numbers(problem: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    folder = saved(tmp_path / "stock", "wav2vec2", problem_type=problem, labels=labels)
     model, extractor = load_model(folder)
-    with pytest.raises(InputError, match="can't be exported; train a model of ours on it"):
-        served(model, extractor, "stock")
+    export(model, extractor, "stock", tmp_path / "served", ExportOptions())
+    (row,) = onnx_predict(load_onnx(tmp_path / "served"), sample_files(1))
+    (wanted,) = predict(model, extractor, sample_files(1))
+    assert set(row) == set(wanted) and ("value" in row) is (problem == "regression")
+    numbers = [row["value"]] if "value" in row else list(row["scores"].values())
+    assert numbers == pytest.approx([wanted["value"]] if "value" in row else list(wanted["scores"].values()), abs=1e-4)
+
+
+def test_a_stock_model_that_ours_stands_for_badly_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def badly(stock: Any) -> Any:
+        model = from_stock(stock)
+        with torch.no_grad():
+            model.head.classifier.bias.add_(torch.tensor([0.01, 0.0, 0.0, 0.0]))
+        return model
+
+    monkeypatch.setattr(graph_module, "from_stock", badly)
+    model, extractor = load_model(saved(tmp_path / "stock", "wav2vec2"))
+    with pytest.raises(InputError, match="not exact: logits differ by .*, which the head makes"):
+        export(model, extractor, "stock", tmp_path / "served", ExportOptions())
+    assert not (tmp_path / "served").exists()
+
+
+def test_a_model_that_is_broken_itself(tmp_path: Path) -> None:
+    model = model_of(PLAIN)
+    with torch.no_grad():
+        model.head.classifier.bias[1] = torch.nan
+    with pytest.raises(InputError, match=r"the model itself gives logits that are not finite on noise of 0.5 s"):
+        export(model, model.make_feature_extractor(), "tiny", tmp_path / "served", ExportOptions())
+
+
+def test_the_callers_autocast_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "PATIENCE", 0.0)
+    model = model_of(PLAIN)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (made,) = export(model, model.make_feature_extractor(), "tiny", tmp_path / "served", ExportOptions())
+    assert max(made.agreement.differences.values()) < 1e-5
+
+
+def test_a_models_own_folder_is_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model_of(PLAIN).save_pretrained(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert "is a model's own folder; give another" in refusal(capsys, "export", tmp_path, "--output-dir", tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ([[1] * 500, [1] * 399 + [0] * 101], "row 1 of the batch: 399 samples, the model needs 400; leave it out"),
+        ([[0] * 500], "row 0 of the batch: 0 samples"),
+        ([[0] * 50 + [1] * 450], "row 0 of the batch: padded elsewhere than at the right end; pad it there"),
+        ([[1] * 450 + [0] * 49 + [1]], "row 0 of the batch: padded elsewhere"),
+    ],
+)
+def test_a_batch_that_would_be_misheard(mask: list[list[int]], said: str, two_tasks: Exported) -> None:
+    values = np.zeros((len(mask), 500), np.float32)
+    with pytest.raises(InputError, match=said):
+        load_onnx(two_tasks.folder).run({"input_values": values, "attention_mask": np.array(mask)})
 
 
 def test_what_is_refused_leaves_no_folder_and_the_earlier_export(tmp_path: Path) -> None:

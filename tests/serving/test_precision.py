@@ -45,6 +45,19 @@ def test_weights_in_half_precision_can_be_read_in_whole(two_tasks: Exported, tmp
     assert whole == wanted
 
 
+def test_weights_of_several_precisions_are_as_they_were(two_tasks: Exported) -> None:
+    model, extractor = load_model(two_tasks.model)
+    model.head.to(torch.float64)
+    kinds = {name: values.dtype for name, values in model.state_dict().items()}
+    assert len(set(kinds.values())) > 1
+    with placed(model, dtype="float32"):
+        assert {values.dtype for values in model.parameters()} == {torch.float32}
+    for dtype in ("auto", "bfloat16"):
+        with placed(model, dtype=dtype):
+            assert {name: values.dtype for name, values in model.state_dict().items()} == kinds
+    assert {name: values.dtype for name, values in model.state_dict().items()} == kinds
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -53,6 +66,7 @@ def test_weights_in_half_precision_can_be_read_in_whole(two_tasks: Exported, tmp
             "dtype float16 is for GPUs, and the model runs on the CPU; take bfloat16",
         ),
         (("--device", "somewhere"), "device 'somewhere': there is none of that name; take auto, cpu or cuda"),
+        (("--device", "meta"), "device 'meta': there is none of that name; take auto, cpu or cuda"),
         (("--device", "cuda:99"), "device cuda:99: "),
     ],
 )

@@ -126,6 +126,29 @@ def test_the_example_needs_onnxruntime_and_numpy_alone(xvector: Exported, two_ta
         assert len(lines) == len(said.get("tasks", [1]))
 
 
+def test_the_example_says_in_a_line_what_it_can_not_use(xvector: Exported, tmp_path: Path) -> None:
+    waveform, good = read_audio(sample_files(1)[0]), tmp_path / "good.wav"
+    write_audio(good, waveform)
+    soundfile.write(tmp_path / "float.wav", waveform, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "telephone.wav", waveform, 8_000)
+    (tmp_path / "cut.wav").write_bytes(good.read_bytes()[:3_001])
+    model, needs = xvector.folder / "model.onnx", "give 16-bit wav, 16000 Hz, 1+ samples ("
+    cases: list[tuple[list[object], str]] = [
+        ([], "Labels of 16-bit wav files, with onnxruntime and numpy alone: python onnx_predict.py model.onnx"),
+        ([xvector.folder, good], f"{xvector.folder}: is no file of `hf-speech export` ("),
+        ([good, good], f"{good}: is no file of `hf-speech export` ("),
+        ([model, sample_files(1)[0]], f"{sample_files(1)[0]}: {needs}file does not start with RIFF id)"),
+        ([model, tmp_path / "float.wav"], f"float.wav: {needs}unknown format: 3)"),
+        ([model, tmp_path / "telephone.wav"], f"telephone.wav: {needs}here: 16 bits, 8000 Hz, "),
+        ([model, tmp_path / "cut.wav"], f"cut.wav: {needs}"),
+        ([model, tmp_path], f"{tmp_path}: {needs}"),
+    ]
+    for words, line in cases:
+        run = run_without([], f"import runpy\nrunpy.run_path({str(EXAMPLE)!r})", *words)
+        assert run.returncode == 1 and run.stdout == "" and len(run.stderr.splitlines()) == 1, run.stderr
+        assert line in run.stderr
+
+
 def test_what_is_no_file_of_ours_is_refused(
     xvector: Exported, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,9 +168,14 @@ def test_what_is_no_file_of_ours_is_refused(
     assert "other.onnx: was exported by another version" in said(tmp_path / "other.onnx")
     assert "--dtype belongs to --backend torch" in said(xvector.folder, "--dtype", "bfloat16")
     assert "--revision belongs to --backend torch" in said(xvector.folder, "--revision", "v2")
-    assert "has no CUDAExecutionProvider; pip install onnxruntime-gpu" in said(xvector.folder, "--device", "cuda")
+    assert "has no CUDAExecutionProvider; pip uninstall onnxruntime, then pip install onnxruntime-gpu" in said(
+        xvector.folder, "--device", "cuda"
+    )
     assert "valid: cpu, cuda" in said(xvector.folder, "--device", "tpu")
     assert "holds an ONNX model; give --backend onnx" in refusal(capsys, "predict", xvector.folder, recordings[0])
+    for words in (("evaluate", xvector.folder, tmp_path), ("verify", whole, recordings[0], recordings[1])):
+        told = f"{words[1]}: holds an ONNX model, which `hf-speech predict --backend onnx` alone takes; give the model"
+        assert told in refusal(capsys, *words)
 
 
 def test_recordings_that_are_bad_are_named_or_left_out(

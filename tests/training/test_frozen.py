@@ -20,10 +20,12 @@ from torch import nn
 from transformers import AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from hf_speech.audio import read_audio, write_audio
-from hf_speech.data.collator import Chunk, SpeechCollator
+from hf_speech.data.chunks import Chunk
+from hf_speech.data.collator import SpeechCollator
 from hf_speech.data.frozen import FROZEN, entry_names, frames_batch
+from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
-from hf_speech.inference import infer, load_model, rows_of_files
+from hf_speech.inference import infer, load_model
 from hf_speech.models.encoder import Encoder
 from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.models.necks import NECKS

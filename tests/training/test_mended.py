@@ -15,9 +15,10 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from hf_speech.inference import describe, infer
+from hf_speech.inference import infer
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.models.tasks import Task
+from hf_speech.outcome import describe
 from hf_speech.testing import tiny_backbone_config
 
 from ..models.tiny import lively, tiny_config
@@ -146,7 +147,7 @@ def test_cutting_a_long_embedded_file_copies_nothing(tmp_path: Path) -> None:
     content = (tmp_path / "long.wav").read_bytes()
     rows = Dataset.from_dict({"audio": [{"bytes": content, "path": None}]}).cast_column("audio", Audio(decode=False))
     rows, _ = check_rows(rows)
-    from hf_speech.data.collator import chunk_rows
+    from hf_speech.data.chunks import chunk_rows
 
     pieces = chunk_rows(rows, 2.0)
     assert len(pieces) == 30 and not any(hasattr(piece, "audio") for piece in pieces)

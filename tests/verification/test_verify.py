@@ -251,6 +251,20 @@ def test_a_calibration_of_another_list_is_kept_and_used(
     assert "6 of its speakers and 18 of its recordings" in caplog.text
 
 
+def test_speakers_of_training_are_warned_of(
+    verify: Verify, voices: Path, model: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or that it is not known whether they were."""
+    folder = verify()
+    assert f"{SPEAKERS} tested speakers, such as speaker00, have the names of speakers that the model" in caplog.text
+    assert read_results(folder)["run"]["scoring"]["speakers_of_training"] == SPEAKERS
+    caplog.clear()
+    words = ("--audio-root", voices, "--embedding-cache", cache, "--no-plots", "--output-dir", tmp_path / "unnamed")
+    assert command("verify", model, voices / "trials.txt", *words) == 0
+    assert "nor whether the model was trained on these speakers: --utterances says so" in caplog.text
+    assert read_results(tmp_path / "unnamed")["run"]["scoring"]["speakers_of_training"] is None
+
+
 def test_models_of_several_utterances_and_impostors(verify: Verify, voices: Path) -> None:
     """Clients and impostors without labels; a model's embedding is the mean of its utterances'."""
     rows = read_table(voices / "metadata.csv")
