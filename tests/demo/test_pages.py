@@ -202,6 +202,7 @@ def faults(page: Any, *schemes: Literal["dark", "light"]) -> set[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = set()
+    page.wait_for_function("document.title")  # Gradio sets it once the page has come up
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")
