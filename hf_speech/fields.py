@@ -69,7 +69,8 @@ def unknown_field(
         flags: those of the command itself, where it was given as a flag.
     """
     own = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
-    near = difflib.get_close_matches(name, [*own, *sorted(fields), *foreign], n=1)
+    known = [*own, *sorted(fields), *foreign]
+    near = difflib.get_close_matches(name, known, n=1) or [field for field in known if name in field.split("_")]
     if not near:
         further = dict.fromkeys(foreign, "and the fields of transformers' TrainingArguments")
         return unknown_name(name, fields, "field", further)

@@ -62,23 +62,24 @@ def named_if_unloadable(name: str, code: bool = False) -> Iterator[None]:
         name: of the model.
         code: whether it brings code of its own, which may fail in any way.
     """
-    _refuse_other_things(name)
     try:
+        _refuse_other_things(name)
         yield
     except Exception as error:
-        if not code and not isinstance(error, _UNLOADABLE):
+        if isinstance(error, InputError) or (not code and not isinstance(error, _UNLOADABLE)):
             raise
         said = _reason(error) if code else one_line(error)
         mend = "tell who wrote its code" if code else _GIVE
-        raise InputError(f"{name}: can't be loaded as an audio classifier ({said}); {mend}") from error
+        where = "" if Path(name).exists() else "is no folder here, and "
+        raise InputError(f"{name}: {where}can't be loaded as an audio classifier ({said}); {mend}") from error
 
 
 def _refuse_other_things(name: str) -> None:
     """Refuses what is plainly no model for torch, before anything is asked of the Hub."""
+    refuse_missing_folder(name, _GIVE)
     place = Path(name)
-    if not place.exists():
-        refuse_missing_folder(name, _GIVE)
-    if place.suffix == ".onnx" or (any(place.glob("*.onnx")) and not (place / "config.json").exists()):
+    alone = place.is_dir() and any(place.glob("*.onnx")) and not (place / "config.json").exists()
+    if alone or (place.suffix == ".onnx" and place.is_file()):
         raise InputError(
             f"{name}: holds an ONNX model, which `hf-speech predict --backend onnx` alone takes; give the model that "
             "it was exported from"

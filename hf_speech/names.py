@@ -5,15 +5,15 @@ from pathlib import Path
 from .errors import InputError
 
 
-def refuse_missing_folder(name: str, mend: str) -> None:
-    """Refuses what reads like a folder on this machine and is not there, before the Hub is asked for it in vain.
+def refuse_missing_folder(name: str, mend: str, what: str = "") -> None:
+    """Refuses what can only be a folder on this machine and is not there, before the Hub is asked for it in vain.
 
-    So reads what starts with a dot, a slash or ~, has more than one slash or one at its end, or starts with the name of
-    a folder that is here.
+    That is what starts with a dot, a slash, ~ or runs/, and what has more than one slash, or one at its end.
 
     Args:
-        name: that is neither a file nor a folder here.
+        name: of a folder, or on the Hub.
         mend: what to give in its place.
+        what: it is the name of, for the message.
 
     Raises:
         InputError: there is no such folder.
@@ -24,10 +24,6 @@ def refuse_missing_folder(name: str, mend: str) -> None:
         ...
     hf_speech.models.registry.InputError: runs/emotion/fold-1: there is no such folder here; give another
     """
-    first, *others = name.split("/")
-    if name.startswith((".", "/", "~")) or len(others) > 1 or "" in others:
-        raise InputError(f"{name}: there is no such folder here; {mend}")
-    if others and Path(first).is_dir():
-        raise InputError(
-            f"{name}: there is no such folder here; {mend}; if it is one, start where there is no folder {first}/"
-        )
+    outside = name.startswith((".", "/", "~", "runs/")) or name.count("/") > 1 or name.endswith("/")
+    if outside and not Path(name).exists():
+        raise InputError(f"{what} {name}: there is no such folder here; {mend}".lstrip())

@@ -47,7 +47,7 @@ def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[No
     finally:
         model.to(before)
         for name, values in _numbers(model):
-            values.data = values.data.to(kinds[name])
+            values.data = values.data.to(kinds.get(name, values.dtype))  # some models make buffers as they run
 
 
 def _numbers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -11,6 +11,8 @@ from ..flags import takes_fields
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace, list[str]], int]  # options and fields of a run -> exit status
 
+_ALIKE = 0.7  # difflib's measure, from which on a flag may be meant by another
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line."""
@@ -21,9 +23,10 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """Ends the process likewise at words that it does not know, and names the flag that may be meant by one."""
-        flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-        near = [name for flag in flags for name in difflib.get_close_matches(flag, self._option_string_actions, n=1)]
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = [flag.removeprefix("--") for flag in self._option_string_actions if flag.startswith("--")]
+        given = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+        near = [name for flag in given for name in difflib.get_close_matches(flag, known, n=1, cutoff=_ALIKE)]
+        hint = f" (did you mean --{near[0]}?)" if near else ""
         self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 

@@ -50,8 +50,7 @@ def read_dataset(request: Request) -> Splits:
 
 def _load(source: str, config_name: str | None, streaming: bool) -> Mapping[str, Any]:
     folder = Path(source)
-    if not folder.exists():
-        refuse_missing_folder(source, "give a folder, a .csv file, or a name on the Hub")
+    refuse_missing_folder(source, "give a folder, a .csv file, or a name on the Hub")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             saved = load_from_disk(source)

@@ -131,7 +131,7 @@ def _warn_of_near_misses(source: str | Path, splits: Splits) -> None:
     for name in names:
         meant = near_miss(name)
         if meant and meant not in names:
-            logger.warning("%s: if column %r means %r, map it: columns %s=%s", source, name, meant, meant, name)
+            logger.warning("%s: if column %r means %r, map it: --columns %s=%s", source, name, meant, meant, name)
 
 
 # --- class folders ---------------------------------------------------------------------------------------------------

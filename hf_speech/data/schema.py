@@ -143,8 +143,9 @@ def require_column(rows: Dataset | IterableDataset, name: str, purpose: str) -> 
         raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
     near = [c for c in names if near_miss(c) == name]
     near = near or difflib.get_close_matches(name, names, n=1)
-    hint = f" (is it {near[0]!r}? then map it: columns {name}={near[0]})" if near else ""
-    raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
+    hint = f" (is it {near[0]!r}? then map it: --columns {name}={near[0]})" if near else ""
+    mend = "; give the one to predict as --target" if name == "label" else ""
+    raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}{mend}")
 
 
 def renamed_columns(names: list[str], columns: Mapping[str, str], source: str) -> dict[str, str]:

@@ -1,12 +1,15 @@
-"""Who comes too often, or brings too much, is refused at the door, before anything is read or waits."""
+"""Who comes too often, or brings too much, is refused at the door, before anything waits."""
 
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from .limits import Gate, Limits
 
+_WORDS = 1_000_000  # bytes of a request that names files which were sent before
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -28,35 +31,56 @@ class Door:
         self.app = app
         self.limits = limits
         self.requests = Gate(limits.per_minute)
-        self.files = Gate(limits.files_per_minute, "files")
+        self.uploads = Gate(limits.uploads_per_minute, "uploads")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        refused = self._refused(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if refused is None:
+        if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        status, headers, words = refused
-        fields = {"content-type": "application/json", **headers}
-        encoded = [(name.encode(), value.encode()) for name, value in fields.items()]
-        await send({"type": "http.response.start", "status": status, "headers": encoded})
-        await send({"type": "http.response.body", "body": json.dumps({"detail": words}).encode()})
-
-    def _refused(self, scope: Scope) -> tuple[int, dict[str, str], str] | None:
-        """Status, headers and words for what is not let in."""
         path = scope["path"].rstrip("/")
+        brings = path.endswith(("/upload", "/process_recording"))
+        most = self.limits.max_bytes if brings else _WORDS
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if path.endswith("/queue/join") or "/gradio_api/call/" in path:
-            gate = self.requests
-        elif path.endswith(("/upload", "/process_recording")):
-            size = headers.get("content-length", "")  # of one that does not say, Gradio counts each file as it comes
-            if size.isdecimal() and int(size) > self.limits.max_bytes:
-                return 413, {}, f"That is too much at once. Please send {self.limits.max_bytes / 1e6:.0f} MB at most."
-            gate = self.files
+        size = headers.get("content-length", "")
+        if size.isdecimal() and int(size) > most:
+            await _answer(send, 413, _too_much(most), {}, plain=brings)
+            return
+        gate = self.uploads if brings else self.requests
+        asks = brings or path.endswith("/queue/join") or "/gradio_api/call/" in path
+        wait = gate.enter(_visitor(scope, headers)) if asks else 0
+        if wait:
+            await _answer(send, 429, gate.refusal(wait), {"retry-after": str(wait)}, plain=brings)
         else:
-            return None
-        wait = gate.enter(_visitor(scope, headers))
-        return (429, {"retry-after": str(wait)}, gate.refusal(wait)) if wait else None
+            await self.app(scope, _counted(receive, most), send)
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """The same that stops at so many bytes: who sends piece by piece need not say beforehand how many there are."""
+    came = 0
+
+    async def counting() -> MutableMapping[str, Any]:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > most:
+            raise HTTPException(413, _too_much(most))
+        return message
+
+    return counting
+
+
+def _too_much(most: int) -> str:
+    return f"That is too much at once. Please send {most / 1e6:.3g} MB at most."
+
+
+async def _answer(send: Send, status: int, words: str, headers: dict[str, str], plain: bool) -> None:
+    """Refuses; what Gradio's page shows of a refused upload is the text as it is, of a request its `detail`."""
+    fields = {"content-type": "text/plain" if plain else "application/json", **headers}
+    encoded = [(name.encode(), value.encode()) for name, value in fields.items()]
+    body = words if plain else json.dumps({"detail": words})
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body.encode()})
 
 
 def _visitor(scope: Scope, headers: dict[str, str]) -> str:

@@ -42,8 +42,8 @@ class Limits:
     kept_minutes: float = 10.0
 
     @property
-    def files_per_minute(self) -> int:
-        """Files that one visitor may send in a minute: two a request, and at least those of a map; 0: no limit."""
+    def uploads_per_minute(self) -> int:
+        """Uploads of one visitor in a minute: two a request, and at least the files of a map; 0: no limit."""
         return max(2 * self.per_minute, self.max_files) if self.per_minute else 0
 
     @property

@@ -137,6 +137,17 @@ class Models:
                 self._loaded[wanted] = self._tried(wanted)
             return self._loaded[wanted]
 
+    def ready(self, name: str | None = None) -> Loaded | None:
+        """The same, where nobody has to be waited for; None while another visitor loads it.
+
+        Raises:
+            InputError: as `get` does.
+        """
+        lock = self._locks.get(name or "".join(self.names[:1]))
+        if lock is not None and lock.locked():
+            return None
+        return self.get(name)
+
     def _tried(self, name: str) -> Loaded:
         refused = self._refused.get(name)
         if refused is not None and time.monotonic() - refused[0] < AGAIN_AFTER:

@@ -293,16 +293,18 @@ def _voice(path: str) -> str:
 def _look(models: Models, kinds: Sequence[str]) -> Callable[[str], list[Any]]:
     """What is told of a model whenever the page is opened, or another is chosen: what is wrong with it, what it does.
 
-    A model that comes up later is found then.
+    A model that comes up later is found then. Of one that is just being loaded nothing is told, as this does not wait
+    in the queue, and nobody else has to wait for it.
     """
 
     def look(name: str) -> list[Any]:
         pages = [PAGES[kind] for kind in kinds]
         try:
-            loaded = models.get(name)
+            loaded = models.ready(name)
         except InputError as error:
             return [gr.HTML(pictures.notice(str(error)), visible=True), *(page.does for page in pages)]
-        return [gr.HTML(visible=False), *(f"{page.does} {page.of_model(loaded)}" for page in pages)]
+        more = [page.of_model(loaded) if loaded else "" for page in pages]
+        return [gr.HTML(visible=False), *(f"{page.does} {said}" for page, said in zip(pages, more, strict=True))]
 
     return look
 

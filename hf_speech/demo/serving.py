@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -74,6 +75,7 @@ def serve(
     Raises:
         InputError: no such page, no Gradio, or the address is not free.
     """
+    _check_address(host, port)
     with folder_for_uploads():
         app = app_of(kinds, models, limits)
         _warm_up(models)
@@ -89,6 +91,24 @@ def serve(
         finally:
             app.close(verbose=False)
             models.wait_until_idle(_PATIENCE)  # Python must not end under threads that compute
+
+
+def _check_address(host: str | None, port: int | None) -> None:
+    """Refuses an address that can't be listened at; Gradio tries one port after another.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    if port is not None and not 0 < port < 65_536:
+        raise InputError(f"--port {port}: there is no such port; give one from 1 to 65535")
+    name = host or "127.0.0.1"
+    try:
+        family = socket.AF_INET6 if ":" in name else socket.AF_INET
+        socket.create_server((name, port or 0), family=family).close()
+    except OSError as error:
+        mend = "another --host" if port is None else "another --port, or --host"
+        reason = str(error.strerror).partition(" (while")[0]
+        raise InputError(f"can't listen at {name}, port {port or 'any'} ({reason}); give {mend}") from error
 
 
 def launch(app: Any, limits: Limits, **settings: Any) -> Any:

@@ -14,6 +14,7 @@ from .edits import read_card
 from .parcel import CARD, metadata_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_ALWAYS = "python_version >= '3'"  # a condition that holds
 # Of the package, what no page needs.
 _STAY = ("__pycache__", "*.pyc", "model_cards", "dataset_scripts", "spaces", "cli", "corpora", "experiments", "hub")
 
@@ -61,12 +62,12 @@ def requirements_of(lines: Sequence[str]) -> list[str]:
     >>> requirements_of(["numpy>=2", "av>=17; python_version < '3.13'", "pytest; extra == 'dev'"])
     ['numpy>=2', "av>=17; python_version < '3.13'"]
     >>> requirements_of(["gradio>=6; extra == 'demo'", "torch; (sys_platform == 'linux') and extra == 'demo'"])
-    ['gradio>=6', "torch; (sys_platform == 'linux')"]
+    ['gradio>=6', "torch; (sys_platform == 'linux') and python_version >= '3'"]
     """
     found = []
     for line in lines:
         requirement, _, condition = (part.strip() for part in line.partition(";"))
-        left = re.sub(r"(\s*\band\s+)?\bextra\s*==\s*['\"]demo['\"]", "", condition).strip()
+        left = re.sub(r"\bextra\s*==\s*['\"]demo['\"]", _ALWAYS, condition)  # pip knows no extra in such a file
         if "extra" not in left:
-            found.append(f"{requirement}; {left}" if left else requirement)
+            found.append(requirement if left in ("", _ALWAYS) else f"{requirement}; {left}")
     return found

@@ -125,7 +125,10 @@ def file_of(model: str | Path) -> Path:
     if path.is_dir():
         path = path / FILE
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file; make one with `hf-speech export MODEL --output-dir FOLDER`")
+        flag = {"model.int8.onnx": " --quantize int8", "model.half.onnx": " --half"}.get(path.name, "")
+        raise InputError(
+            f"{path}: there is no such file; make one with `hf-speech export MODEL --output-dir FOLDER{flag}`"
+        )
     return path
 
 

@@ -22,6 +22,7 @@ from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import BACKBONES, HfSpeechConfig
 from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from ..models.presets import PRESETS, merged
+from ..names import refuse_missing_folder
 from .adapters import add_lora, check_lora
 from .arguments import model_settings
 from .config import HeadArguments, ModelArguments, RunConfig
@@ -68,19 +69,16 @@ def backbone_config(config: RunConfig) -> Any:
 
 
 def _check_there(name: str) -> None:
-    """Refuses a folder that is not there, which would be looked for on the Hub, again and again, in vain.
+    """Refuses a folder that is not there; one that a recipe would make is told so.
 
     Raises:
-        InputError: the name can't be one of the Hub, or names a place in a folder that is here.
+        InputError: the name can't be one of the Hub.
     """
-    path = Path(name)
-    outside = name.startswith((".", "/", "~", "runs/")) or len(path.parts) > 2
-    if path.exists() or not (outside or (len(path.parts) == 2 and path.parent.is_dir())):
-        return
-    mend = (
-        f"train {path.name} into it, or give another" if path.name in recipe_names() else "give one with a checkpoint"
+    recipe = Path(name).name
+    known = recipe in recipe_names()
+    refuse_missing_folder(
+        name, f"train {recipe} into it, or give another" if known else "give one with a checkpoint", "backbone"
     )
-    raise InputError(f"backbone {name}: there is no such folder; {mend}")
 
 
 def encoder_values(config: RunConfig, model_type: str) -> dict[str, Any]:

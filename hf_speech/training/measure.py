@@ -106,6 +106,8 @@ def _check(fields: Mapping[str, Any], folder: Path, overwrite: bool) -> None:
         if name.partition(".")[0] not in FIELDS:
             flags = dict.fromkeys(options_of(measure), "and the flags of `hf-speech evaluate --help`")
             raise unknown_name(name, FIELDS, "field of an evaluation", flags)
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds a model, whose own numbers would be lost; give another --output-dir")
     if (folder / FILE_NAME).exists() and not overwrite:
         raise InputError(f"{folder}: holds results already; give another --output-dir, or --overwrite")
 

@@ -1,9 +1,12 @@
 """The recipes that come with the package: `model_cards/<name>/train.yaml`, which run by their name."""
 
+import logging
 from pathlib import Path
 
 from ..errors import InputError, unknown_name
 from ..shipped import shipped_folder
+
+logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "train.yaml"
 
@@ -28,6 +31,7 @@ def find_recipe(name: str | Path) -> Path:
     if path.is_dir() and (path / CONFIG_NAME).is_file():
         return path / CONFIG_NAME
     if not path.exists() and len(path.parts) == 1 and path.suffix and (shipped / path).is_file():
+        logger.warning("%s is not here: the one that comes with the package is taken", path)
         return shipped / path
     if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path

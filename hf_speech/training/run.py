@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,19 @@ def train(config: RunConfig) -> Results:
         InputError: something that was given can't be used, or training diverged; nothing is written then but, perhaps,
             checkpoints.
     """
+    new = config.run.output_dir is not None and not Path(config.run.output_dir).exists()
     folder = claim_folder(config)
     first = os.environ.get("RANK", "0") == "0"
-    if first:
-        check_publishing(config)
-    with alone(folder):
-        results = _train(config, folder)
+    try:
+        if first:
+            check_publishing(config)
+        with alone(folder):
+            results = _train(config, folder)
+    except BaseException:
+        if new and first:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+        raise
     if first:
         publish(config, folder)
     return results

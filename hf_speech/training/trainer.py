@@ -126,8 +126,7 @@ class SpeechTrainer(Trainer):
         if self.args.disable_tqdm:
             self.pop_callback(PrinterCallback)
             self.add_callback(LogLines)
-        else:
-            self.pop_callback(ProgressCallback)
+        elif self.pop_callback(ProgressCallback) is not None:  # a notebook has a table of its own
             self.add_callback(Bar)
 
     def get_train_dataloader(self) -> DataLoader:

@@ -116,7 +116,7 @@ def test_a_mapped_column_takes_the_place_of_its_namesake(tmp_path: Path, caplog:
 
 def test_a_column_like_one_of_the_schema_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_rows(write_table(tmp_path, "path,Speaker\na.wav,x\n"))
-    assert "if column 'Speaker' means 'speaker_id', map it: columns speaker_id=Speaker" in caplog.text
+    assert "if column 'Speaker' means 'speaker_id', map it: --columns speaker_id=Speaker" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,14 @@ def test_files_are_counted_and_too_large_a_load_is_not_taken(voices: Path, monke
         behind = [{"x-forwarded-for": f"{claimed}, {visitor}"} for claimed, visitor in ("ab", "ab", "cb", "db", "bd")]
         sent = [httpx.post(address, files={"files": b"RIFF"}, headers=said).status_code for said in behind]
         assert sent == [200, 200, 200, 429, 200]
-        monkeypatch.delenv("SPACE_ID")
-        many = httpx.post(address, content=b"0" * 61_000_000)
-        assert many.status_code == 413 and many.json()["detail"].endswith("Please send 60 MB at most.")
+        head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="%d.wav"\r\n\r\n'
+        parts = [head % i + b"0" * 19_000_000 + b"\r\n" for i in range(4)]  # each of a size that is taken
+        kind = {"content-type": "multipart/form-data; boundary=x", "x-forwarded-for": "e"}
+        for content in (b"".join(parts), iter(parts)):  # who says how much it is, and who does not
+            many = httpx.post(address, content=content, headers=kind, timeout=60)
+            assert many.status_code == 413 and "too much at once. Please send 60 MB at most." in many.text
+        words = httpx.post(f"{url}gradio_api/call/classify", content=b"0" * 1_100_000)
+        assert words.status_code == 413 and "Please send 1 MB at most." in words.json()["detail"]
 
 
 def test_two_hundred_megabytes_are_refused_and_the_app_lives_on(

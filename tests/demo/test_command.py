@@ -87,3 +87,23 @@ def test_without_gradio_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "hf_speech.demo.pages", None)
     assert "which is not installed: pip install 'hf_speech[demo]'" in refused(capsys, str(voices))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--port", "80000"), "--port 80000: there is no such port; give one from 1 to 65535"),
+        (("--host", "192.0.2.1"), "can't listen at 192.0.2.1, port any (Cannot assign requested address); give ano"),
+    ],
+)
+def test_an_address_that_can_not_be_had(
+    flags: tuple[str, ...], said: str, voices: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, str(voices), *flags)
+
+
+def test_a_port_that_is_taken(voices: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(capsys, str(voices), "--port", str(port))
+    assert f"can't listen at 127.0.0.1, port {port} (Address already in use); give another --port" in line

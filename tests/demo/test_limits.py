@@ -55,5 +55,5 @@ def test_no_limit_remembers_nobody_and_those_who_left_are_forgotten() -> None:
 
 
 def test_files_follow_requests() -> None:
-    assert Limits().files_per_minute == 120 and Limits(per_minute=2).files_per_minute == 12
-    assert Limits(per_minute=0).files_per_minute == 0
+    assert Limits().uploads_per_minute == 120 and Limits(per_minute=2).uploads_per_minute == 12
+    assert Limits(per_minute=0).uploads_per_minute == 0

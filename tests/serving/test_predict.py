@@ -131,16 +131,20 @@ def test_the_example_says_in_a_line_what_it_can_not_use(xvector: Exported, tmp_p
     write_audio(good, waveform)
     soundfile.write(tmp_path / "float.wav", waveform, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "telephone.wav", waveform, 8_000)
-    (tmp_path / "cut.wav").write_bytes(good.read_bytes()[:3_001])
+    for name, size in (("cut", 3_044), ("odd", 3_045), ("bare", 44)):
+        (tmp_path / f"{name}.wav").write_bytes(good.read_bytes()[:size])
     model, needs = xvector.folder / "model.onnx", "give 16-bit wav, 16000 Hz, 1+ samples ("
+    count = len(waveform)
     cases: list[tuple[list[object], str]] = [
         ([], "Labels of 16-bit wav files, with onnxruntime and numpy alone: python onnx_predict.py model.onnx"),
         ([xvector.folder, good], f"{xvector.folder}: is no file of `hf-speech export` ("),
         ([good, good], f"{good}: is no file of `hf-speech export` ("),
         ([model, sample_files(1)[0]], f"{sample_files(1)[0]}: {needs}file does not start with RIFF id)"),
         ([model, tmp_path / "float.wav"], f"float.wav: {needs}unknown format: 3)"),
-        ([model, tmp_path / "telephone.wav"], f"telephone.wav: {needs}here: 16 bits, 8000 Hz, "),
-        ([model, tmp_path / "cut.wav"], f"cut.wav: {needs}"),
+        ([model, tmp_path / "telephone.wav"], f"telephone.wav: {needs}16 bits, 8000 Hz, {count} of {count} samples)"),
+        ([model, tmp_path / "cut.wav"], f"cut.wav: {needs}16 bits, 16000 Hz, 1500 of {count} samples)"),
+        ([model, tmp_path / "odd.wav"], f"odd.wav: {needs}16 bits, 16000 Hz, 1500 of {count} samples)"),
+        ([model, tmp_path / "bare.wav"], f"bare.wav: {needs}16 bits, 16000 Hz, 0 of {count} samples)"),
         ([model, tmp_path], f"{tmp_path}: {needs}"),
     ]
     for words, line in cases:

@@ -28,7 +28,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["runs/gone", "./gone", "../gone", "/gone", "~/gone", "a/b/c", "here/gone", "runs/wavlm-lora-voxceleb"]
+    "name", ["runs/gone", "./gone", "../gone", "/gone", "~/gone", "a/b/c", "gone/", "runs/wavlm-lora-voxceleb"]
 )
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
     name: str, no_hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,7 +39,7 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
         backbone_config(make_config({"backbone": name}))
     recipe = name.endswith("voxceleb")
     mend = "train wavlm-lora-voxceleb into it, or give another" if recipe else "give one with a checkpoint"
-    assert str(caught.value) == f"backbone {name}: there is no such folder; {mend}"
+    assert str(caught.value) == f"backbone {name}: there is no such folder here; {mend}"
 
 
 @pytest.mark.parametrize("name", ["owner/name", "name"])
