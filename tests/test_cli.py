@@ -162,6 +162,7 @@ def test_quickstart_then_predict_in_processes_of_their_own(tmp_path: Path) -> No
     assert row["scores"] == pytest.approx({name: float(example[name]) for name in row["scores"]}, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_not_at_hand_without_the_hub(corpus: Path, tmp_path: Path) -> None:
     """In one process, since whether there is a Hub is asked for at its beginning."""
     expected = {

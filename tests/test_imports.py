@@ -97,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "metrics",
         "model_facts",
         "models",
+        "names",
         "outcome",
         "plots",
         "public",
@@ -147,8 +148,8 @@ print("registered")
         "import hf_speech",
         "import transformers, hf_speech",
         "from transformers import AutoModelForAudioClassification; import hf_speech",
-        "from transformers import AutoConfig; import hf_speech",
-        "from hf_speech.models.configuration import HfSpeechConfig",
+        pytest.param("from transformers import AutoConfig; import hf_speech", marks=pytest.mark.slow),
+        pytest.param("from hf_speech.models.configuration import HfSpeechConfig", marks=pytest.mark.slow),
         "from hf_speech.models.modeling import HfSpeechModel",
     ],
 )

@@ -57,6 +57,7 @@ def test_data_lies_inside_the_package(wheel: Path) -> None:
     assert recipes <= {name.removeprefix("hf_speech/") for name in names}
 
 
+@pytest.mark.slow
 def test_prepare_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     corpora: dict[str, list[str]] = {"aishell4": [], "iemocap": [], "voxceleb": ["--config-name", "full"]}
     code = "import sys, hf_speech, hf_speech.testing as testing; print(hf_speech.__file__)\n"

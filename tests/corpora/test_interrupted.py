@@ -75,7 +75,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("mode", ["fresh", "over"])
+@pytest.mark.parametrize("mode", [pytest.param("fresh", marks=pytest.mark.slow), "over"])
 def test_killed_anywhere_it_comes_to_the_same_end(mode: str, corpus: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED_EVERYWHERE, str(corpus.parent), str(tmp_path / "out"), mode]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -277,6 +277,7 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_a_space_with_a_model_that_does_not_exist_says_so_and_stays_up(
     hub: Any, no_xet: None, tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:

@@ -96,6 +96,7 @@ def start_script(folder: Path, jobs: list[Job], parallel: int) -> subprocess.Pop
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+@pytest.mark.slow
 def test_none_pays_for_another(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Five jobs on two places: one with a field that can't be, one that is killed while it trains."""
     fields: dict[str, Any] = {"shared": {"seed": 1}, "bad": {"seed": -1}, "killed": LONG}
@@ -153,6 +154,7 @@ def test_sigterm_saves_the_runs(corpus: Path, tmp_path: Path) -> None:
     assert not jobs[2].log.exists()
 
 
+@pytest.mark.slow
 def test_what_has_only_begun_has_nothing_to_save(corpus: Path, tmp_path: Path) -> None:
     jobs = [make_job(tmp_path, corpus, name, **LONG) for name in ("one", "two")]
     launcher = start_script(tmp_path, jobs, parallel=2)

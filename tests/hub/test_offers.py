@@ -59,6 +59,7 @@ def bobs_model(ada: Command, corpus: Path, tmp_path: Path) -> str:
     return "bob/stock"
 
 
+@pytest.mark.slow
 def test_numbers_are_offered_to_somebody_else_s_model(ada: Command, bobs_model: str, tmp_path: Path) -> None:
     words = ["evaluate", bobs_model, "lab/levels", "--target", "label", "--output-dir", tmp_path / "out"]
     words += ["--data-dir", tmp_path]

@@ -32,6 +32,7 @@ SLOW = {
     "wav2vec2-age-sre-layer7",
     "wav2vec2-voxceleb-full",
     "wav2vec2-voxceleb-tiny-few",
+    "wav2vec2-voxceleb-tiny-many-high",
     "wav2vec2-voxceleb-tiny-many-low",
     "x-vector-voxceleb-full",
     "x-vector-voxceleb-tiny-many-low",
@@ -51,6 +52,7 @@ def test_it_trains_two_steps(name: str, data_home: Path, checkpoints: dict[str, 
     _train(name, tmp_path / name, checkpoints)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_goes_on_from_the_first(
     data_home: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-SLOW = ("relu, in pieces", "a transformer", "an inner layer, a token")
+SLOW = ("relu, in pieces", "a transformer", "an inner layer, a token", "random frames", "dropout behind", "ecapa")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from .runs import command, interrupted, read_json, read_table, refusal, same_wei
 VALIDATED = {"validation": "speaker_id=speaker05", "test": "none", "save_total_limit": 99, "learning_rate": 1e-2}
 BY_STEPS = {"save_strategy": "steps", "save_steps": 1}
 # 20 rows by 8: three batches an epoch. What is set, and after which steps it is cut.
+SLOW = ("at the end, in the middle of an epoch", "one epoch and a half", "accumulated, with a rest")
 RUNS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "at the end, in the middle of an epoch": ({**BY_STEPS, "max_steps": 4}, (3, 4)),
     "one epoch and a half": ({**BY_STEPS, "num_train_epochs": 1.5}, (4, 5)),
@@ -41,7 +42,9 @@ def validations(folder: Path) -> list[dict[str, Any]]:
     return [entry for entry in read_json(last / "trainer_state.json")["log_history"] if "eval_loss" in entry]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RUNS]
+)
 def test_it_goes_on_as_if_nothing_had_been(name: str, corpus: Path, tmp_path: Path) -> None:
     fields, cuts = RUNS[name]
     values = {**VALIDATED, **fields}

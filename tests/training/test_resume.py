@@ -157,6 +157,7 @@ def test_sigterm_saves_first(corpus: Path, tmp_path: Path, finish: Finish) -> No
     assert same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_steps_are_gone_on_from_and_not_made_again(corpus: Path, tmp_path: Path, finish: Finish) -> None:
     fields = {**EVERYTHING, **BATCHES["rows"], "max_steps": 30, "dataset": str(corpus)}
     config = write_yaml(tmp_path / "run.yaml", **fields)

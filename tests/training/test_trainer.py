@@ -185,7 +185,7 @@ def test_parquet_with_its_own_names(parquet: Path, tmp_path: Path) -> None:
     assert read_results(folder)["data"]["split_rule"]["test"] == "the data set's own"
 
 
-@pytest.mark.parametrize("flags", [(), ("--labels", "high,low")])
+@pytest.mark.parametrize("flags", [pytest.param((), marks=pytest.mark.slow), ("--labels", "high,low")])
 def test_streamed_rows(parquet: Path, tmp_path: Path, flags: tuple[object, ...]) -> None:
     stream = ("--streaming", "true", "--max-steps", 3)
     folder = train_tiny(tmp_path / "model", parquet, *COLUMNS, *stream, *flags)
