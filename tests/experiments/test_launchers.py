@@ -136,6 +136,7 @@ def test_none_pays_for_another(corpus: Path, tmp_path: Path, caplog: pytest.LogC
         assert "it/s" not in said(job) and "\r" not in said(job)  # no bars
 
 
+@pytest.mark.slow
 def test_sigterm_saves_the_runs(corpus: Path, tmp_path: Path) -> None:
     """The launcher passes it on, and ends when they have saved; the runs go on from there."""
     jobs = [make_job(tmp_path, corpus, name, **LONG) for name in ("one", "two", "three")]

@@ -294,6 +294,7 @@ def test_a_data_set_is_private_and_comes_back_as_it_was(ada: Command, corpus: Pa
     assert all(there[name] == (folder / name).read_bytes() for name in audit["files"] if name != "README.md")
 
 
+@pytest.mark.slow
 def test_a_licence_on_the_page_of_a_data_set_loses_no_rows(ada: Command, corpus: Path, tmp_path: Path) -> None:
     ada("push", prepared_data(tmp_path / "data", corpus), "mine")
     card = readme(ada.hub, "ada/mine", "dataset").replace("---\n", "---\nlicense: cc0-1.0\n", 1)

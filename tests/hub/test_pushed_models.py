@@ -137,6 +137,7 @@ def benchmark(ada: Command, name: str, tasks: list[dict[str, str]]) -> None:
     api.upload_file(path_or_fileobj=text, path_in_repo="eval.yaml", repo_id=name, repo_type="dataset")
 
 
+@pytest.mark.slow
 def test_what_answers_otherwise_when_loaded_back_is_not_moved_to(ada: Command, model: Path) -> None:
     ada.hub.corrupt("ada/emotion-tiny", "model.safetensors")
     line = ada.refused("push", model, "emotion-tiny")

@@ -34,7 +34,7 @@ from .runs import (
 # What peft asks of transformers by an old name; the package silences it for itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
-KINDS = ("wav2vec2", "wavlm")
+KINDS = (pytest.param("wav2vec2", marks=pytest.mark.slow), "wavlm")
 # Of one training run on the encoder of `backbone`, with all that a model of ours can have beside it.
 FIELDS = {
     "backbone_config": None,

@@ -81,7 +81,15 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-SLOW = ("relu, in pieces", "a transformer", "an inner layer, a token", "random frames", "dropout behind", "ecapa")
+SLOW = (
+    "relu, in pieces",
+    "a transformer",
+    "an inner layer, a token",
+    "random frames",
+    "dropout behind",
+    "ecapa",
+    "no network",
+)
 
 
 @contextmanager
@@ -181,6 +189,7 @@ def test_the_finished_folder_is_a_whole_model(cached: Path, corpus: Path) -> Non
     assert read_results(folder)["run"]["arguments"]["frozen_cache"] == "cache"  # no path of this machine
 
 
+@pytest.mark.slow
 def test_another_run_computes_nothing(
     cache: Path, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
