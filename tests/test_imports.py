@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"audio", "data", "errors", "foreign", "label_map", "models", "outcome"},
     "evidence": {"audio", "data", "inference", "models", "outcome"},
     "demo": {"_lazy", "audio", "errors", "evidence", "foreign", "inference", "samples", "telemetry", "verification"},
+    "pretraining": {"data", "errors", "models"},
     "telemetry": set(),
     "label_map": {"errors", "fields", "models"},
     "outcome": set(),

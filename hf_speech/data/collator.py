@@ -95,6 +95,10 @@ class SpeechCollator:
         clips = self._read(rows)
         if not clips:
             raise InputError(f"no clip of a batch can be used: {list_some([file_name(row['audio']) for row in rows])}")
+        return self.batch_of(clips)
+
+    def batch_of(self, clips: "Sequence[Clip]") -> dict[str, Any]:
+        """The batch of clips that were read."""
         if self.augmentation is not None:
             batch = self._drawn(clips, self.augmentation)
             batch = batch if self.augment_later else augmented(batch)
@@ -106,7 +110,7 @@ class SpeechCollator:
         labels = batch_labels([self._of_speed(clip.row, clip.speed) for clip in clips])
         return batch if labels is None else {**batch, "labels": labels}
 
-    def _read(self, rows: Sequence[Mapping[str, Any]]) -> "list[_Clip]":
+    def _read(self, rows: Sequence[Mapping[str, Any]]) -> "list[Clip]":
         """What can be used of the rows."""
         clips = []
         for row in rows:
@@ -122,7 +126,7 @@ class SpeechCollator:
                     logger.warning("left out: %s", error)
                 self.skipped[file_name(row["audio"])] = str(error)
             else:
-                clips.append(_Clip(row, waveform, self._in_force(waveform, speed), rng))
+                clips.append(Clip(row, waveform, self._in_force(waveform, speed), rng))
         return clips
 
     def _extracted(self, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -136,7 +140,7 @@ class SpeechCollator:
         )
         return {"input_values": features["input_values"].float(), "attention_mask": features["attention_mask"].long()}
 
-    def _drawn(self, clips: "Sequence[_Clip]", augmentation: Augmentation) -> dict[str, Any]:
+    def _drawn(self, clips: "Sequence[Clip]", augmentation: Augmentation) -> dict[str, Any]:
         """The batch at its speeds, not normalised, with what was drawn for it; a crop has its length again."""
         samples = None if self.crop_seconds is None else round(self.crop_seconds * self.sample_rate)
         waveforms = [change_speed(clip.waveform, clip.speed)[:samples] for clip in clips]
@@ -210,7 +214,7 @@ class SpeechCollator:
 
 
 @dataclass(frozen=True)
-class _Clip:
+class Clip:
     """A row that was read: its samples, the speed that it gets, and the generator of what is yet to be drawn."""
 
     row: Mapping[str, Any]

@@ -32,12 +32,17 @@ class Rung(NamedTuple):
 
 @dataclass
 class EncoderOutput:
-    """What an encoder gives: frames (B, F, D), frame_mask (B, F) bool, and on request all layers and attentions."""
+    """What an encoder gives: frames (B, F, D), frame_mask (B, F) bool, and on request all layers and attentions.
+
+    Of encoders for which transformers gives them (wav2vec2 and its conformer do) also the features that entered the
+    transformer, normalised, before any was hidden: (B, F, C).
+    """
 
     frames: Tensor
     frame_mask: Tensor
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    features: Tensor | None = None
 
 
 class Encoder(nn.Module):

@@ -102,6 +102,7 @@ class SSLEncoder(Encoder):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         *,
+        hidden: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> EncoderOutput:
@@ -110,6 +111,8 @@ class SSLEncoder(Encoder):
         Args:
             input_values: (B, T) waveforms, padded at the right.
             attention_mask: (B, T), 1 at real samples; None: all are real.
+            hidden: (B, F) bool, frames in whose place the transformer gets the mask embedding, as in pretraining; None:
+                those that SpecAugment draws, in training.
             output_hidden_states: also give the encoder's input and every layer's output, (B, F, D) each.
             output_attentions: also give every layer's attention weights (the encoder then needs eager attention).
 
@@ -122,10 +125,13 @@ class SSLEncoder(Encoder):
         self.lengths_of(input_values, attention_mask)  # transformers' own code wants a mask in any case
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        features, mask, counts = self._features(*self._pad_for_masks(input_values, attention_mask))
+        if hidden is None:
+            input_values, attention_mask = self._pad_for_masks(input_values, attention_mask)
+        features, mask, counts = self._features(input_values, attention_mask)
         outputs = self.backbone(
             features,
             attention_mask=mask,
+            mask_time_indices=hidden,
             output_hidden_states=output_hidden_states or self.layer_mix is not None,
             output_attentions=output_attentions,
         )
@@ -135,6 +141,7 @@ class SSLEncoder(Encoder):
             frame_mask_of(frames, counts),
             outputs.hidden_states if output_hidden_states else None,
             outputs.attentions if output_attentions else None,
+            getattr(outputs, "extract_features", None),
         )
 
     def _check_weights(self) -> None:

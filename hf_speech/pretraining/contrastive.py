@@ -1,0 +1,199 @@
+"""wav2vec 2.0's pretraining: a hidden frame is told from others of its utterance by its quantised features."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForPreTraining, PretrainedConfig
+
+from ..errors import InputError
+from ..models.configuration import HfSpeechConfig
+from ..models.encoder import naming
+from ..models.ssl_encoder import SSLEncoder
+from .objectives import contrastive_loss, diversity_loss, perplexity
+from .spans import Masking
+
+logger = logging.getLogger(__name__)
+
+QUANTIZED = ("wav2vec2", "wav2vec2-conformer")  # the encoders for which transformers has codebooks
+_TIME_MASKS = 0.05  # transformers' share of masked frames in fine-tuning, where a config has none
+
+
+@dataclass(frozen=True)
+class GumbelTemperature:
+    """How soft the choice of a code is: it falls by a factor each optimiser step, to a floor.
+
+    Baevski et al. (2020), section 4.2: from 2 by .999995 to .5 (base), .1 (large).
+    """
+
+    start: float = 2.0
+    factor: float = 0.999995
+    end: float = 0.5
+
+    def at(self, step: int) -> float:
+        """The temperature after so many steps.
+
+        >>> GumbelTemperature(factor=0.5).at(1), GumbelTemperature(factor=0.5).at(100)
+        (1.0, 0.5)
+        """
+        return max(self.start * self.factor**step, self.end)
+
+
+@dataclass
+class ContrastiveOutput:
+    """What comes of a batch with M hidden frames, all of them scalars.
+
+    Attributes:
+        loss: the sum that is learnt from.
+        contrastive_loss: see `objectives.contrastive_loss`.
+        diversity_loss: see `objectives.diversity_loss`; it counts with the config's `diversity_loss_weight`.
+        accuracy: share of the hidden frames that are told from all their distractors.
+        perplexity: codes in use, over all codebooks.
+        frames: M.
+    """
+
+    loss: Tensor
+    contrastive_loss: Tensor
+    diversity_loss: Tensor
+    accuracy: Tensor
+    perplexity: Tensor
+    frames: int
+
+    def parts(self) -> dict[str, Tensor]:
+        """What stands in the log beside the loss."""
+        return {
+            "contrastive_loss": self.contrastive_loss,
+            "diversity_loss": self.diversity_loss,
+            "accuracy": self.accuracy,
+            "perplexity": self.perplexity,
+        }
+
+
+class ContrastivePretraining(nn.Module):
+    """An encoder with codebooks, exact under padding, and what it learns from.
+
+    Its codebooks and projections are those of transformers' `Wav2Vec2ForPreTraining` or its conformer, so checkpoints
+    go in and out. Only hidden frames are quantised and compared, and all sums run over these alone.
+
+    Args:
+        stock: the pretraining model of transformers of which the weights are taken, of a config as `with_masks` gives.
+        masking: of the frames.
+        temperature: of the choice of codes.
+
+    Attributes:
+        encoder: what is adapted.
+        optimizer_step: how many steps the optimiser has made; set from outside, it decides on the temperature.
+    """
+
+    def __init__(self, stock: Any, masking: Masking, temperature: GumbelTemperature | None = None) -> None:
+        super().__init__()
+        self.config: PretrainedConfig = stock.config
+        self.masking, self.temperature = masking, temperature or GumbelTemperature()
+        self.optimizer_step = 0
+        self.encoder = SSLEncoder(HfSpeechConfig(backbone_config=with_masks(stock.config), num_labels=1))
+        self.encoder.load_stock_weights(stock.base_model.state_dict())
+        self.quantizer, self.dropout_features = stock.quantizer, stock.dropout_features
+        self.project_hid, self.project_q = stock.project_hid, stock.project_q
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor, hidden: Tensor, negatives: Tensor
+    ) -> ContrastiveOutput:
+        """The losses of a batch.
+
+        Args:
+            input_values: (B, T) waveforms, padded at the right.
+            attention_mask: (B, T), 1 at real samples.
+            hidden: (B, F) bool, M True of which none is padding.
+            negatives: (M, N) numbers of the hidden frames, counted through the batch, that are the distractors.
+        """
+        outputs = self.encoder(input_values, attention_mask, hidden=hidden)
+        features = self.dropout_features(outputs.features)[hidden]
+        vectors, codes, probabilities = self._quantized(features)
+        predicted, targets = self.project_hid(outputs.frames[hidden]), self.project_q(vectors)
+        kappa = self.config.contrastive_logits_temperature
+        contrast = contrastive_loss(predicted, targets, codes, negatives, kappa)
+        used = perplexity(probabilities)
+        diversity = diversity_loss(used, self.quantizer.num_groups * self.quantizer.num_vars)
+        loss = contrast.loss + self.config.diversity_loss_weight * diversity
+        return ContrastiveOutput(loss, contrast.loss, diversity, contrast.accuracy, used, len(features))
+
+    def _quantized(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (M, C) -> quantised (M, G * d), codes (M, G), probabilities (M, G, V) of the choice.
+
+        In training a code is drawn by the Gumbel softmax, whose gradient is that of the soft choice (Baevski et al.,
+        2020, section 3.1); else the likeliest one is taken.
+        """
+        quantizer = self.quantizer
+        scores = quantizer.weight_proj(features).unflatten(-1, (quantizer.num_groups, quantizer.num_vars)).float()
+        probabilities = scores.softmax(-1)
+        if self.training:
+            chosen = F.gumbel_softmax(scores, tau=self.temperature.at(self.optimizer_step), hard=True)
+        else:
+            chosen = F.one_hot(scores.argmax(-1), quantizer.num_vars).to(scores.dtype)
+            probabilities = chosen
+        books = quantizer.codevectors.view(quantizer.num_groups, quantizer.num_vars, -1)
+        vectors = torch.einsum("mgv,gvd->mgd", chosen.to(books.dtype), books)
+        return vectors.flatten(1), chosen.argmax(-1), probabilities
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint that transformers' pretraining model loads, and every encoder of ours starts from."""
+        stock = AutoModelForPreTraining.from_config(self.config)
+        encoder = self.encoder.backbone.state_dict()
+        weights = {f"{stock.base_model_prefix}.{name}": values for name, values in encoder.items()}
+        for part in ("quantizer", "project_hid", "project_q"):
+            weights |= {f"{part}.{name}": values for name, values in getattr(self, part).state_dict().items()}
+        missing, unexpected = stock.load_state_dict(weights, strict=False)
+        # The conformer's positional convolution is made by transformers and never called.
+        if unexpected or any("pos_conv_embed" not in name for name in missing):
+            raise AssertionError(f"not the weights of {type(stock).__name__}: {missing}, {unexpected}")
+        stock.save_pretrained(folder)
+
+
+def with_masks(config: PretrainedConfig) -> PretrainedConfig:
+    """A copy by which transformers makes an embedding for hidden frames, and fine-tuning hides as many as published.
+
+    Where masks are off, it makes none.
+    """
+    values = config.to_dict()
+    return type(config).from_dict(
+        {**values, "apply_spec_augment": True, "mask_time_prob": values["mask_time_prob"] or _TIME_MASKS}
+    )
+
+
+def load_contrastive(
+    config: PretrainedConfig, backbone: str | None, masking: Masking, temperature: GumbelTemperature | None = None
+) -> ContrastivePretraining:
+    """A model to pretrain, from a checkpoint or from scratch.
+
+    Args:
+        config: of the encoder.
+        backbone: folder or Hub name of a checkpoint of it; what that lacks of the codebooks starts at random. None: all
+            does.
+        masking: see `ContrastivePretraining`, as the next.
+        temperature: of the choice of codes.
+
+    Raises:
+        InputError: the checkpoint can't be loaded, or transformers has no codebooks for such an encoder.
+    """
+    if config.model_type not in QUANTIZED:
+        raise InputError(
+            f"contrastive pretraining: transformers has no codebooks for {config.model_type}; take a backbone of "
+            f"{' or '.join(QUANTIZED)}"
+        )
+    config = with_masks(config)
+    if backbone is None:
+        return ContrastivePretraining(AutoModelForPreTraining.from_config(config), masking, temperature)
+    with naming(backbone):
+        stock, report = AutoModelForPreTraining.from_pretrained(backbone, config=config, output_loading_info=True)
+    prefix = f"{stock.base_model_prefix}."
+    absent = {name for name in report["missing_keys"] if "masked_spec_embed" not in name}
+    lost = sorted(name for name in absent if name.startswith(prefix))
+    if lost:
+        raise InputError(f"{backbone}: lacks {len(lost)} weights of its encoder, such as {lost[0]}: fetch it again")
+    if absent:
+        logger.warning("%s has no codebooks: they start at random, and take thousands of steps", backbone)
+    return ContrastivePretraining(stock, masking, temperature)

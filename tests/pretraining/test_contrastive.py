@@ -1,0 +1,172 @@
+"""The model of contrastive pretraining: transformers' own numbers, blind to padding, checkpoints in and out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForPreTraining, Wav2Vec2FeatureExtractor
+
+from hf_speech.audio import write_audio
+from hf_speech.errors import InputError
+from hf_speech.models.frames import conv_frames
+from hf_speech.models.modeling import HfSpeechModel
+from hf_speech.pretraining.collator import MaskedCollator
+from hf_speech.pretraining.contrastive import (
+    QUANTIZED,
+    ContrastiveOutput,
+    ContrastivePretraining,
+    GumbelTemperature,
+    load_contrastive,
+    with_masks,
+)
+from hf_speech.pretraining.spans import Masking
+from hf_speech.testing import tiny_backbone_config
+
+from ..models.tiny import STABLE, lively
+from ..sounds import voice_like
+
+MASKING = Masking(0.5, 5, 2)
+KINDS = [("wav2vec2", {}), ("wav2vec2", STABLE), ("wav2vec2-conformer", {})]
+
+
+def stock_of(kind: str, overrides: dict[str, Any]) -> Any:
+    return lively(AutoModelForPreTraining.from_config(with_masks(tiny_backbone_config(kind, **overrides))))
+
+
+def model_of(kind: str = "wav2vec2", overrides: dict[str, Any] | None = None) -> ContrastivePretraining:
+    return ContrastivePretraining(stock_of(kind, overrides or {}), MASKING).eval()
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("pretraining")
+    found = []
+    for i, seconds in enumerate((1.1, 0.4, 0.9)):
+        write_audio(folder / f"{i}.wav", voice_like(seconds, seed=i))
+        found.append({"audio": {"bytes": None, "path": str(folder / f"{i}.wav")}, "draw": (0, 0, i, 0)})
+    return found
+
+
+def batch_of(model: ContrastivePretraining, rows: list[dict[str, Any]], negatives: int = 10) -> dict[str, Any]:
+    config = model.config
+
+    def frames_of(samples: torch.Tensor) -> torch.Tensor:
+        return conv_frames(samples, config.conv_kernel, config.conv_stride)
+
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    return MaskedCollator(extractor, model.masking, frames_of, negatives)(rows)
+
+
+@torch.no_grad()
+def said_of(model: ContrastivePretraining, batch: dict[str, Any]) -> ContrastiveOutput:
+    return model(**batch)
+
+
+@pytest.mark.parametrize(("kind", "overrides"), KINDS)
+def test_the_numbers_are_those_of_transformers(
+    kind: str, overrides: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    stock = stock_of(kind, overrides)
+    model = ContrastivePretraining(stock, MASKING).eval()
+    batch = batch_of(model, rows[:1])
+    said = said_of(model, batch)
+    # transformers wants the distractors of all frames.
+    hidden = batch["hidden"]
+    places = hidden[0].nonzero()[:, 0]
+    negatives = torch.zeros(1, hidden.shape[1], 10, dtype=torch.long)
+    negatives[0, places] = places[batch["negatives"]]
+    with torch.no_grad():
+        wanted = stock(
+            batch["input_values"],
+            attention_mask=batch["attention_mask"],
+            mask_time_indices=hidden,
+            sampled_negative_indices=negatives,
+        )
+    count = int(hidden.sum())
+    assert said.frames == count > 10
+    for name in ("loss", "contrastive_loss", "diversity_loss"):
+        assert float(getattr(said, name)) == pytest.approx(float(wanted[name]) / count, abs=1e-5)
+    assert float(said.perplexity) == pytest.approx(float(wanted.codevector_perplexity), abs=1e-4)
+    assert 0 < said.accuracy < 1
+
+
+@pytest.mark.parametrize(("kind", "overrides"), KINDS)
+def test_padding_changes_nothing(kind: str, overrides: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    model = model_of(kind, overrides)
+    together = batch_of(model, rows)
+    lengths = together["attention_mask"].sum(-1)
+    counts = conv_frames(lengths, model.config.conv_kernel, model.config.conv_stride)
+    assert not any(hidden[count:].any() for hidden, count in zip(together["hidden"], counts, strict=True))
+    together["input_values"][together["attention_mask"] == 0] = 7.0  # what stands there is nobody's
+    padded = said_of(model, together)
+    alone = [said_of(model, batch_of(model, [row])) for row in rows]
+    assert padded.frames == sum(one.frames for one in alone)
+    for name in ("contrastive_loss", "accuracy"):  # of codes in use there is no mean over utterances
+        mean = sum(one.frames * float(one.parts()[name]) for one in alone) / padded.frames
+        assert float(padded.parts()[name]) == pytest.approx(mean, abs=1e-5)
+
+
+def test_masks_are_the_rows_own(rows: list[dict[str, Any]]) -> None:
+    model = model_of()
+    batch, turned = batch_of(model, rows), batch_of(model, rows[::-1])
+    assert torch.equal(batch["hidden"], turned["hidden"].flip(0))
+    again = batch_of(model, [{**row, "draw": (0, 1, i, 0)} for i, row in enumerate(rows)])
+    assert not torch.equal(batch["hidden"], again["hidden"])  # another epoch
+    owners = batch["hidden"].nonzero()[:, 0]
+    assert (owners[batch["negatives"]] == owners[:, None]).all()  # of the same utterance
+    with pytest.raises(InputError, match="frames are too few to hide 30 of them"):
+        MaskedCollator(Wav2Vec2FeatureExtractor(), Masking(0.5, 30, 1), lambda samples: samples // 320)(rows)
+
+
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_it_learns_and_goes_out_as_a_checkpoint(kind: str, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    model = model_of(kind).train()
+    model.temperature = GumbelTemperature(start=1.0, factor=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for model.optimizer_step in range(3):
+        loss = model(**batch_of(model, rows)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model.eval().save(tmp_path)
+    again = load_contrastive(model.config, str(tmp_path), MASKING).eval()
+    batch = batch_of(model, rows)
+    wanted, found = said_of(model, batch), said_of(again, batch)
+    assert wanted.parts() == found.parts() and wanted.loss == found.loss
+    encoder = HfSpeechModel.from_backbone(str(tmp_path)).eval()
+    values = batch["input_values"]
+    with torch.no_grad():
+        frames = model.encoder(values, batch["attention_mask"]).frames
+        assert torch.equal(encoder.encoder(values, batch["attention_mask"]).frames, frames)
+
+
+def test_the_choice_of_codes_hardens(rows: list[dict[str, Any]]) -> None:
+    assert [GumbelTemperature(2.0, 0.5, 0.3).at(step) for step in (0, 1, 2, 3, 99)] == [2.0, 1.0, 0.5, 0.3, 0.3]
+    model = model_of().train()
+    features = torch.randn(4_000, model.config.conv_dim[-1])
+    model.optimizer_step = 10_000_000  # at .5 the likeliest code is drawn more often than at 2
+    likeliest = model.quantizer.weight_proj(features).unflatten(-1, (2, 8)).argmax(-1)
+    late = (model._quantized(features)[1] == likeliest).float().mean()
+    model.temperature = GumbelTemperature(start=2.0, factor=1.0, end=2.0)
+    assert np.isclose(float((model._quantized(features)[1] == likeliest).float().mean()), float(late), atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["hubert", "unispeech-sat", "wavlm"])
+def test_an_encoder_without_codebooks_is_refused(kind: str) -> None:
+    with pytest.raises(
+        InputError, match=f"transformers has no codebooks for {kind}; take a backbone of wav2vec2 or wav2vec2-conformer"
+    ):
+        load_contrastive(tiny_backbone_config(kind), None, MASKING)
+
+
+def test_a_checkpoint_without_codebooks_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stock = stock_of("wav2vec2", {})
+    stock.wav2vec2.save_pretrained(tmp_path)
+    model = load_contrastive(stock.config, str(tmp_path), MASKING)
+    assert "has no codebooks: they start at random" in caplog.text
+    weights = stock.wav2vec2.state_dict()
+    found = model.encoder.backbone.state_dict()
+    assert all(torch.equal(values, found[name]) for name, values in weights.items())
