@@ -15,7 +15,7 @@ from ..verification.kept import Kept
 from ..verification.maps import project
 from ..verification.pairs import PairAnswer, judge
 from ..verification.pairs import compare as compare_embeddings
-from ..verification.recordings import longest_piece
+from ..verification.recordings import embeddings_of_rows
 from . import pictures
 from .limits import Limits
 from .models import Loaded
@@ -242,11 +242,8 @@ def _listened(path: str, loaded: Loaded, limits: Limits) -> Recording:
 def _embedded(heard: Sequence[Recording], loaded: Loaded) -> tuple[NDArray, NDArray]:
     """Embeddings of N recordings, each made alone, and how long they are: (N, E) float32 and (N,) seconds."""
     seconds = np.array([one.seconds for one in heard])
-    # Longer than all of them: nothing is cut, which is what infinity says.
-    longest = min(longest_piece(None if loaded.kept is None else loaded.kept.chunk_seconds), seconds.max() + 1.0)
-    found = infer(loaded.model, loaded.extractor, rows_of(heard), max_seconds=longest, batch_seconds=0.0)
-    assert found.embeddings is not None  # `need_embeddings` has seen to it
-    return found.embeddings, seconds
+    chunk_seconds = None if loaded.kept is None else loaded.kept.chunk_seconds
+    return embeddings_of_rows(loaded.model, loaded.extractor, rows_of(heard), seconds, chunk_seconds), seconds
 
 
 def _heard(paths: Sequence[str], loaded: Loaded, limits: Limits) -> list[Recording]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,11 +56,29 @@ def embeddings_of(
         "length": [samples_at(info) for info in infos],
     }
     rows = Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
-    longest = longest_piece(chunk_seconds)
-    longest = seconds.max() + 1.0 if math.isinf(longest) else longest
+    return embeddings_of_rows(model, feature_extractor, rows, seconds, chunk_seconds), seconds
+
+
+def embeddings_of_rows(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    rows: Dataset,
+    seconds: NDArray,
+    chunk_seconds: float | None = None,
+) -> NDArray:
+    """Embeddings of recordings that were looked at, each made alone: (N, E) float32.
+
+    Args:
+        model: one that gives embeddings.
+        feature_extractor: the model's.
+        rows: N rows with `audio` and `length`.
+        seconds: (N,) how long they are.
+        chunk_seconds: see `embeddings_of`.
+    """
+    longest = min(longest_piece(chunk_seconds), seconds.max() + 1.0)  # above all of them: nothing is cut
     found = infer(model, feature_extractor, rows, max_seconds=longest, batch_seconds=0.0)
-    assert found.embeddings is not None  # the embedder has seen to it
-    return found.embeddings, seconds
+    assert found.embeddings is not None  # whoever asks has seen to it
+    return found.embeddings
 
 
 def longest_piece(chunk_seconds: float | None) -> float:
