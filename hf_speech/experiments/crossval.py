@@ -23,7 +23,7 @@ from ..predictions import Predictions, read_predictions
 from ..results import Results, metric_rows, run_facts
 from ..training.config import RunConfig
 from ..training.facts import data_name, public_arguments
-from ..training.run import DEFAULT_SEED
+from ..training.work import DEFAULT_SEED
 from .fold_numbers import FoldPart, fold_numbers
 from .folds import Folds, folds_of
 from .jobs import Launcher

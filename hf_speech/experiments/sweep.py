@@ -27,8 +27,8 @@ from ..training.arguments import model_settings, read_config, target_rules
 from ..training.config import RunConfig
 from ..training.hf_arguments import greater_is_better
 from ..training.rows import found, labelled_rows, load_used
-from ..training.run import DEFAULT_SEED
 from ..training.tasks import deciding
+from ..training.work import DEFAULT_SEED
 from .frozen import with_cache
 from .grid import SETTING, Sweep
 from .jobs import Launcher

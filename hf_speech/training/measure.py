@@ -27,7 +27,7 @@ from .config import RunConfig
 from .evaluation import evaluate_split, write_evaluation
 from .facts import data_facts, public_arguments
 from .rows import RunRows, load_used
-from .run import DEFAULT_SEED
+from .work import DEFAULT_SEED
 
 # The fields of a run that a measurement reads; any other would be without effect.
 FIELDS = {"dataset_config", "reader", "audio_root", "columns", "target", "bins", "only", "data_dir", "channel", "seed"}
