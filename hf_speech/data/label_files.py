@@ -65,6 +65,31 @@ def label_list_rows(source: Path, audio_root: Path | None, problems: Problems) -
     return {"train": rows}
 
 
+def path_list_rows(source: Path, audio_root: Path | None, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+    """Rows from a file of lines `path`: `audio` alone; all of it "train".
+
+    Args:
+        source: the list, in UTF-8, gzipped or not; a path may have spaces.
+        audio_root: the folder that paths count from; None: that of the list.
+        problems: takes missing or ambiguous files, and files that come twice.
+
+    Raises:
+        InputError: the list can't be read.
+    """
+    root = audio_root or source.parent
+    finder = _Finder(root)
+    rows: list[dict[str, Any]] = []
+    lines: dict[str, int] = {}
+    for line, text in read_lines(source, problems):
+        path = _one_file(finder.at(text.strip()), text.strip(), root, problems, (source, line))
+        if path is not None and path in lines:
+            problems.add("duplicate id", source, f"{text} is in line {lines[path]} already; remove one", line)
+        elif path is not None:
+            lines[path] = line
+            rows.append({"audio": path, "list_file": str(source), "list_line": line})
+    return {"train": rows}
+
+
 # --- label JSON ------------------------------------------------------------------------------------------------------
 
 

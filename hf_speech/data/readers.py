@@ -4,6 +4,7 @@
     csv      a table with a path column (.csv, .tsv); a column `split` makes splits
     kaldi    a folder with wav.scp, and beside it segments, utt2spk, spk2gender, utt2age, ...
     label-list   a file of lines `path label`
+    path-list    a file of lines `path`, without labels, such as wav_path
     labels-json  a file {"Train": {file: label or {label: votes}}, "Val": {}, "Test": {}}
     dataset  whatever `datasets` reads: Parquet folders, save_to_disk, the Hub (see prepared.py)
 
@@ -22,7 +23,7 @@ from datasets import Dataset
 
 from ..errors import InputError, list_some, lookup, unknown_name
 from .kaldi import kaldi_rows
-from .label_files import label_list_rows, labels_json_rows
+from .label_files import label_list_rows, labels_json_rows, path_list_rows
 from .prepared import map_columns, read_dataset
 from .problems import Problems
 from .request import Request
@@ -33,6 +34,8 @@ from .tables import TABLES, metadata_table, read_csv
 logger = logging.getLogger(__name__)
 
 SPLIT_FOLDERS = frozenset({"train", "validation", "valid", "val", "dev", "eval", "test"})
+WAV_SCP = "wav.scp"
+PATH_LISTS = frozenset({"wav_path", ".lst", ".list"})  # what lists of paths are called, or end in
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
@@ -109,16 +112,20 @@ def guess_reader(source: str | Path) -> str:
     if path.is_file():
         if path.suffix.lower() == ".json":
             return "labels-json"
+        if path.name == WAV_SCP:
+            return "kaldi"
+        if path.name in PATH_LISTS or path.suffix.lower() in PATH_LISTS:
+            return "path-list"
         if path.suffix.lower() not in TABLES:
             raise InputError(
                 f"{source}: neither .csv nor .tsv; for audio files give the folder of the class folders, for lines of "
-                "`path label` say --reader label-list"
+                "`path label` say --reader label-list, for lines of `path` --reader path-list"
             )
         return "csv"
     if path.is_dir():
         if metadata_table(path) is not None:
             return "csv"
-        if (path / "wav.scp").is_file():
+        if (path / WAV_SCP).is_file():
             return "kaldi"
         return "folder" if _looks_like_classes(path) else "dataset"
     if path.suffix.lower() in TABLES or not HUB_NAME.fullmatch(str(source)):
@@ -227,13 +234,20 @@ def _class_rows(folder: Path) -> Dataset:
 
 
 def read_kaldi(request: Request) -> Splits:
-    """Rows from a Kaldi data folder, see `kaldi_rows`."""
-    return _listed(request, {"train": kaldi_rows(Path(request.source).absolute(), request.problems)})
+    """Rows from a Kaldi data folder, or from its wav.scp, see `kaldi_rows`."""
+    source = Path(request.source).absolute()
+    folder = source.parent if source.name == WAV_SCP else source
+    return _listed(request, {"train": kaldi_rows(folder, request.problems)})
 
 
 def read_label_list(request: Request) -> Splits:
     """Rows from a file of lines `path label`, see `label_list_rows`."""
     return _listed(request, label_list_rows(Path(request.source).absolute(), request.audio_root, request.problems))
+
+
+def read_path_list(request: Request) -> Splits:
+    """Rows from a file of lines `path`, see `path_list_rows`."""
+    return _listed(request, path_list_rows(Path(request.source).absolute(), request.audio_root, request.problems))
 
 
 def read_labels_json(request: Request) -> Splits:
@@ -265,6 +279,7 @@ READERS: dict[str, Callable[[Request], Splits]] = {
     "csv": read_csv,
     "kaldi": read_kaldi,
     "label-list": read_label_list,
+    "path-list": read_path_list,
     "labels-json": read_labels_json,
     "dataset": read_dataset,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hf_speech.data.label_files import label_list_rows, labels_json_rows, render_labels_json
+from hf_speech.data.label_files import label_list_rows, labels_json_rows, path_list_rows, render_labels_json
 from hf_speech.data.problems import Problems
 from hf_speech.errors import InputError
 
@@ -205,3 +205,19 @@ def test_a_key_beside_the_splits_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text('{"Train": {"a.wav": "anger"}, "Dev": {"b.wav": "sad"}}')
     with pytest.raises(InputError, match="labels.json: 'Dev' is none of its splits; they are Train, Val and Test"):
         labels_json_rows(path, None, Problems())
+
+
+def test_a_list_of_paths_alone(root: Path) -> None:
+    (root / "wav" / "my voice.wav").touch()
+    (root / "wav_path").write_text(f"wav/a.wav\n\nwav/my voice.wav\n{root}/wav/E.WAV\nwav/none.wav\nwav/a\nwav/c\n")
+    problems = Problems("skip")
+    (rows,) = path_list_rows(root / "wav_path", None, problems).values()
+    assert [Path(row["audio"]).name for row in rows] == ["a.wav", "my voice.wav", "E.WAV"]
+    assert [row["list_line"] for row in rows] == [1, 3, 4] and all(
+        set(row) == {"audio", "list_file", "list_line"} for row in rows
+    )
+    assert [(one.kind, one.line) for one in problems] == [
+        ("missing file", 5),
+        ("duplicate id", 6),
+        ("ambiguous file", 7),
+    ]
