@@ -12,6 +12,7 @@ from .errors import InputError
 _OWN = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
     "train": {"--fields", "--plot-schedule"},
+    "pretrain": {"--fields"},
     "augment": {"--output-dir", "--recipe", "--count", "--seed"},
     "evaluate": {
         "--split",

@@ -24,6 +24,7 @@ from .demo import add_demo
 from .hub import add_push
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
+from .pretrain import add_pretrain
 from .serving import add_export
 from .training import add_augment, add_experiments, add_quickstart, add_train
 from .verification import add_compare, add_gallery, add_verify
@@ -118,6 +119,7 @@ def parser() -> Parser:
         add_quickstart,
         add_prepare,
         add_train,
+        add_pretrain,
         add_experiments,
         add_evaluate,
         add_predict,

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files import replacing
 from ..plots import plot_name
 from ..results import Results, validate
+from . import encoder_card
 from .caveats import limits_section
 from .edits import merged, read_card, signed
 from .loading import how_to_load
@@ -55,7 +56,14 @@ def render_card(results: Facts, files: Collection[str] = frozenset()) -> str:
         InputError: the content does not have the form of results.json.
     """
     validate(results)
-    sections = [
+    of_encoder = encoder_card.is_encoder(results)
+    curves = plot_name("curves") if plot_name("curves") in files else ""
+    sections = encoder_card.sections(results, curves) if of_encoder else _sections(results, files)
+    return signed(f"---\n{metadata(results)}\n---\n\n" + "\n\n".join(sections) + "\n")
+
+
+def _sections(results: Facts, files: Collection[str]) -> list[str]:
+    return [
         opening(results),
         how_to_load(results),
         *uses(results),
@@ -68,7 +76,6 @@ def render_card(results: Facts, files: Collection[str] = frozenset()) -> str:
         limits_section(results),
         provenance_section(results),
     ]
-    return signed(f"---\n{metadata(results)}\n---\n\n" + "\n\n".join(sections) + "\n")
 
 
 def _pictures(results: Facts, files: Collection[str], captions: Mapping[str, str]) -> Iterator[str]:

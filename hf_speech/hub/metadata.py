@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+from .encoder_card import is_encoder
 from .words import (
     Facts,
     hub_dataset,
@@ -30,7 +31,8 @@ def metadata(results: Facts) -> str:
     from huggingface_hub import ModelCardData
 
     model, data = results["model"], results["data"]
-    measured = evaluations(results)
+    of_encoder = is_encoder(results)
+    measured = [] if of_encoder else evaluations(results)
     # The Hub refuses a card with a language or a license that it does not know; other ones stand in the text only.
     languages = [language for language in data["language"] if re.fullmatch(r"[a-z]{2,3}", language)]
     license_id = model.get("license")
@@ -42,7 +44,7 @@ def metadata(results: Facts) -> str:
         license=license_id if listed else "other",
         license_name=None if listed else license_id,
         library_name="transformers",
-        pipeline_tag=model["task"],
+        pipeline_tag="feature-extraction" if of_encoder else model["task"],
         tags=_tags(results),
         base_model=base,
         base_model_relation="finetune" if base else None,
@@ -55,7 +57,9 @@ def metadata(results: Facts) -> str:
 
 
 def _tags(results: Facts) -> list[str]:
-    targets = [task["name"] for task in tasks_of(results) if " " not in task["name"]]  # no tag has a space
+    targets = [
+        task["name"] for task in tasks_of(results) if task["name"] and " " not in task["name"]
+    ]  # no tag has a space
     measured_so = any(is_of_trials(metric["name"]) for metric in results["metrics"])
     more = ["speaker-verification"] if measured_so else []
     return [

@@ -111,6 +111,7 @@ PAPERS: dict[str, Paper] = {
 
 # Kind of part -> name in its registry -> papers; none where a part is common knowledge, and needs no source.
 SOURCES: dict[str, dict[str, tuple[str, ...]]] = {
+    "objective": {"contrastive": ("wav2vec2",)},
     "encoder": {
         "wav2vec2": ("wav2vec2",),
         "hubert": ("hubert",),
@@ -282,6 +283,7 @@ def _learning(run: Facts) -> Iterator[tuple[str, str]]:
         "class weights": recipe.get("class_weights"),
         "AdamW": str(recipe.get("optimizer", "")).startswith("adamw"),
     }
+    yield "objective", str(recipe.get("objective"))
     yield "schedule", str(recipe.get("schedule"))
     yield "regularization", str(arguments.get("regularization"))
     yield from (("augmentation", name) for name in SOURCES["augmentation"] if augment.get(name))

@@ -21,10 +21,10 @@ def training_data(results: Facts) -> str:
     link = f"[{name}](https://huggingface.co/datasets/{published})" if published else name
     title = "Training data" if is_trained(results) else "Data it was measured on"
     languages = ", ".join(data["language"]) or "not recorded"
+    target = f"target: {code(data['target'])}" if data["target"] else "its labels, if there are any, are not used"
     parts = [
         f"## {title}",
-        f"Data: {cell(link)}; target: {code(data['target'])}; language: {languages}; "
-        f"license of the data: {known(data['license'])}.",
+        f"Data: {cell(link)}; {target}; language: {languages}; license of the data: {known(data['license'])}.",
         _splits(data),
         *(_label_counts(data["splits"], task, label_names(results, task)) for task in tasks_of(results)),
         _groups(data["splits"]),

@@ -6,7 +6,7 @@ The interval of macro-F1 can lie below its value where classes have only a handf
 a class's few and has others twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -172,6 +172,37 @@ def multilabel_numbers(
     """
     _check_speakers(speakers, len(labels))
     return _numbers(multilabel_measure(labels, scores, threshold), speakers, seed)
+
+
+def share_numbers(
+    counts: Mapping[str, Sequence[int] | NDArray],
+    total: Sequence[int] | NDArray,
+    speakers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Shares of the parts of N items, such as of the hidden frames of utterances those that were told right.
+
+    Args:
+        counts: name of a share -> (N,) parts of each item that count for it.
+        total: (N,) parts of each item.
+        speakers: (N,) who speaks; None: not known.
+        seed: of the bootstrap, which resamples items, or speakers.
+
+    Raises:
+        ValueError: no items, or lengths differ.
+
+    Example:
+        >>> (number,) = share_numbers({"accuracy": [1, 3]}, [2, 4])
+        >>> number["name"], round(number["value"], 3), number["interval_unit"]
+        ('accuracy', 0.667, 'utterance')
+    """
+    parts, whole = np.array(list(counts.values())), np.asarray(total)
+
+    def measure(weights: NDArray) -> list[float]:
+        return list(parts @ weights / (whole @ weights))
+
+    _check_speakers(speakers, len(whole))
+    return _numbers(Measure(dict.fromkeys(counts, "fraction"), len(whole), measure), speakers, seed)
 
 
 def verification_units(p_targets: Sequence[float] = P_TARGETS, *, calibrated: bool = False) -> dict[str, str]:

@@ -1,25 +1,28 @@
 """wav2vec 2.0's pretraining: a hidden frame is told from others of its utterance by its quantised features."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForPreTraining, PretrainedConfig
 
 from ..errors import InputError
 from ..models.configuration import HfSpeechConfig
 from ..models.encoder import naming
 from ..models.ssl_encoder import SSLEncoder
+from .model import PretrainingModel, PretrainingOutput
 from .objectives import contrastive_loss, diversity_loss, perplexity
 from .spans import Masking
 
 logger = logging.getLogger(__name__)
 
 QUANTIZED = ("wav2vec2", "wav2vec2-conformer")  # the encoders for which transformers has codebooks
+_FEW_CODES = 1.5  # in use of each codebook, below which it has collapsed
 _TIME_MASKS = 0.05  # transformers' share of masked frames in fine-tuning, where a config has none
 
 
@@ -34,6 +37,13 @@ class GumbelTemperature:
     factor: float = 0.999995
     end: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not (self.start >= self.end > 0 and 0 < self.factor <= 1):
+            raise InputError(
+                f"temperature from {self.start:g} by {self.factor:g} to {self.end:g}: give an end above 0, a start "
+                "that is not lower, and a factor above 0, up to 1"
+            )
+
     def at(self, step: int) -> float:
         """The temperature after so many steps.
 
@@ -43,37 +53,7 @@ class GumbelTemperature:
         return max(self.start * self.factor**step, self.end)
 
 
-@dataclass
-class ContrastiveOutput:
-    """What comes of a batch with M hidden frames, all of them scalars.
-
-    Attributes:
-        loss: the sum that is learnt from.
-        contrastive_loss: see `objectives.contrastive_loss`.
-        diversity_loss: see `objectives.diversity_loss`; it counts with the config's `diversity_loss_weight`.
-        accuracy: share of the hidden frames that are told from all their distractors.
-        perplexity: codes in use, over all codebooks.
-        frames: M.
-    """
-
-    loss: Tensor
-    contrastive_loss: Tensor
-    diversity_loss: Tensor
-    accuracy: Tensor
-    perplexity: Tensor
-    frames: int
-
-    def parts(self) -> dict[str, Tensor]:
-        """What stands in the log beside the loss."""
-        return {
-            "contrastive_loss": self.contrastive_loss,
-            "diversity_loss": self.diversity_loss,
-            "accuracy": self.accuracy,
-            "perplexity": self.perplexity,
-        }
-
-
-class ContrastivePretraining(nn.Module):
+class ContrastivePretraining(PretrainingModel):
     """An encoder with codebooks, exact under padding, and what it learns from.
 
     Its codebooks and projections are those of transformers' `Wav2Vec2ForPreTraining` or its conformer, so checkpoints
@@ -85,23 +65,28 @@ class ContrastivePretraining(nn.Module):
         temperature: of the choice of codes.
 
     Attributes:
-        encoder: what is adapted.
-        optimizer_step: how many steps the optimiser has made; set from outside, it decides on the temperature.
+        optimizer_step: see the base class; it decides on the temperature.
     """
 
-    def __init__(self, stock: Any, masking: Masking, temperature: GumbelTemperature | None = None) -> None:
+    part_names = ("contrastive_loss", "diversity_loss", "perplexity", "chance")
+
+    def __init__(
+        self, stock: Any, masking: Masking, temperature: GumbelTemperature | None = None, layerdrop: float = 0.0
+    ) -> None:
         super().__init__()
-        self.config: PretrainedConfig = stock.config
+        self.config, self.negatives = stock.config, stock.config.num_negatives
+        self.architecture = type(stock).__name__
         self.masking, self.temperature = masking, temperature or GumbelTemperature()
-        self.optimizer_step = 0
-        self.encoder = SSLEncoder(HfSpeechConfig(backbone_config=with_masks(stock.config), num_labels=1))
+        self.encoder: SSLEncoder = SSLEncoder(
+            HfSpeechConfig(backbone_config=with_masks(stock.config), num_labels=1, layerdrop=layerdrop)
+        )
         self.encoder.load_stock_weights(stock.base_model.state_dict())
         self.quantizer, self.dropout_features = stock.quantizer, stock.dropout_features
         self.project_hid, self.project_q = stock.project_hid, stock.project_q
 
     def forward(
         self, input_values: Tensor, attention_mask: Tensor, hidden: Tensor, negatives: Tensor
-    ) -> ContrastiveOutput:
+    ) -> PretrainingOutput:
         """The losses of a batch.
 
         Args:
@@ -119,7 +104,20 @@ class ContrastivePretraining(nn.Module):
         used = perplexity(probabilities)
         diversity = diversity_loss(used, self.quantizer.num_groups * self.quantizer.num_vars)
         loss = contrast.loss + self.config.diversity_loss_weight * diversity
-        return ContrastiveOutput(loss, contrast.loss, diversity, contrast.accuracy, used, len(features))
+        parts = {"contrastive_loss": contrast.loss, "diversity_loss": diversity, "perplexity": used}
+        parts["chance"] = contrast.chance
+        return PretrainingOutput(loss, parts, {"accuracy": contrast.told})
+
+    def collapse(self, numbers: Mapping[str, float]) -> str | None:
+        """See the base class: of each codebook hardly more than one code is in use."""
+        groups = self.quantizer.num_groups
+        if numbers["perplexity"] >= _FEW_CODES * groups:
+            return None
+        return (
+            f"the codebooks have collapsed: {numbers['perplexity']:.1f} codes of {groups} books are in use; give a "
+            "smaller learning_rate, a longer warm-up (schedule_config), larger batches, or a larger "
+            "backbone_config.diversity_loss_weight"
+        )
 
     def _quantized(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (M, C) -> quantised (M, G * d), codes (M, G), probabilities (M, G, V) of the choice.
@@ -159,13 +157,19 @@ def with_masks(config: PretrainedConfig) -> PretrainedConfig:
     Where masks are off, it makes none.
     """
     values = config.to_dict()
-    return type(config).from_dict(
+    made = type(config).from_dict(
         {**values, "apply_spec_augment": True, "mask_time_prob": values["mask_time_prob"] or _TIME_MASKS}
     )
+    made._attn_implementation = config._attn_implementation
+    return made
 
 
 def load_contrastive(
-    config: PretrainedConfig, backbone: str | None, masking: Masking, temperature: GumbelTemperature | None = None
+    config: PretrainedConfig,
+    backbone: str | None,
+    masking: Masking,
+    temperature: GumbelTemperature | None = None,
+    layerdrop: float = 0.0,
 ) -> ContrastivePretraining:
     """A model to pretrain, from a checkpoint or from scratch.
 
@@ -175,6 +179,7 @@ def load_contrastive(
             does.
         masking: see `ContrastivePretraining`, as the next.
         temperature: of the choice of codes.
+        layerdrop: probability that a layer is skipped in training.
 
     Raises:
         InputError: the checkpoint can't be loaded, or transformers has no codebooks for such an encoder.
@@ -186,7 +191,7 @@ def load_contrastive(
         )
     config = with_masks(config)
     if backbone is None:
-        return ContrastivePretraining(AutoModelForPreTraining.from_config(config), masking, temperature)
+        return ContrastivePretraining(AutoModelForPreTraining.from_config(config), masking, temperature, layerdrop)
     with naming(backbone):
         stock, report = AutoModelForPreTraining.from_pretrained(backbone, config=config, output_loading_info=True)
     prefix = f"{stock.base_model_prefix}."
@@ -196,4 +201,4 @@ def load_contrastive(
         raise InputError(f"{backbone}: lacks {len(lost)} weights of its encoder, such as {lost[0]}: fetch it again")
     if absent:
         logger.warning("%s has no codebooks: they start at random, and take thousands of steps", backbone)
-    return ContrastivePretraining(stock, masking, temperature)
+    return ContrastivePretraining(stock, masking, temperature, layerdrop)

@@ -8,10 +8,17 @@ from torch import Tensor
 
 
 class Contrast(NamedTuple):
-    """Of M hidden frames: `loss`, the mean cross-entropy; `accuracy`, the share that was told from all others."""
+    """Of M hidden frames.
+
+    Attributes:
+        loss: the mean cross-entropy.
+        told: (M,) bool, which were told from all their distractors.
+        chance: the share that guessing would tell: a frame with n distractors left is told by one guess in n + 1.
+    """
 
     loss: Tensor
-    accuracy: Tensor
+    told: Tensor
+    chance: Tensor
 
 
 def contrastive_loss(
@@ -31,8 +38,8 @@ def contrastive_loss(
         temperature: that divides the cosines.
 
     Returns:
-        Both as numbers. A frame whose distractors all have its own code is not told from anything: it counts as wrong,
-        so that a collapsed codebook does not look like a perfect one.
+        A frame whose distractors all have its own code is not told from anything: it counts as wrong, so that a
+        collapsed codebook does not look like a perfect one.
     """
     cosines = F.normalize(predicted.float(), dim=-1) @ F.normalize(targets.float(), dim=-1).T
     same = torch.unique(codes.detach().flatten(1), dim=0, return_inverse=True)[1]
@@ -41,8 +48,8 @@ def contrastive_loss(
     logits = torch.cat([own, others], dim=1) / temperature
     loss = -logits.log_softmax(dim=1)[:, 0].mean()
     best = others.amax(dim=1)
-    told = (own[:, 0] > best) & best.isfinite()
-    return Contrast(loss, told.float().mean())
+    chance = 1 / (1 + others.isfinite().sum(dim=1))
+    return Contrast(loss, (own[:, 0] > best) & best.isfinite(), chance.mean())
 
 
 def perplexity(probabilities: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,22 @@ import yaml
 
 from ..errors import InputError, lookup, one_line
 from ..fields import fit, kinds, lay, read_yaml, unknown_field
-from .config import GROUPS, BatchArguments, DataArguments, HeadArguments, LearningArguments, RunConfig
+from .config import (
+    GROUPS,
+    BatchArguments,
+    DataArguments,
+    HeadArguments,
+    LearningArguments,
+    PretrainingArguments,
+    RunConfig,
+)
 from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
 from .recipes import find_recipe
 
 if TYPE_CHECKING:
     from ..data.several import TargetRule
+
+Check = Callable[[RunConfig], None]  # refuses fields that don't agree, by an InputError
 
 # Parts with options, and which one it is where none is named.
 _WITH_OPTIONS: dict[str, Any] = {
@@ -40,7 +50,9 @@ _ABOVE_ZERO += (
 )
 
 
-def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def read_config(
+    path: str | Path | None, overrides: Mapping[str, Any] | None = None, check: Check | None = None
+) -> RunConfig:
     """Reads a YAML file and lays flags over it.
 
     Args:
@@ -48,6 +60,7 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
             `base` names another file, relative to it, whose fields hold where it does not give them itself.
         overrides: field -> value; `backbone_config.hidden_size` reaches into a field that is a table. Here as there, a
             part that is named anew loses the options it had.
+        check: refuses fields that don't agree; None: as a run that trains a classifier does.
 
     Raises:
         InputError: a file that can't be read, a field that does not exist, a value of the wrong kind.
@@ -66,7 +79,7 @@ def read_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     given = overrides or {}
     if "base" in given:
         raise InputError("flags: base is a field of YAML files only; give its file in place of CONFIG.yaml")
-    return make_config(laid_over(values, given), " with ".join(places))
+    return make_config(laid_over(values, given), " with ".join(places), check)
 
 
 def laid_over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +108,7 @@ def check_field(name: str, where: str, flags: Collection[str] = ()) -> None:
         raise InputError(f"{where}: {unknown_field(name, {'base', *ours}, foreign, flags)}")
 
 
-def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfig:
+def make_config(values: Mapping[str, Any], where: str = "arguments", check: Check | None = None) -> RunConfig:
     """A run's config from a flat table of fields; see `read_config`."""
     group_of = {f.name: group for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
     hints = {name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()}
@@ -122,10 +135,26 @@ def make_config(values: Mapping[str, Any], where: str = "arguments") -> RunConfi
         if value is not None and not value > 0:
             raise InputError(f"{where}: {name} is {value}; give a number above 0")
     try:
-        _check(config)
+        (check or _check)(config)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return config
+
+
+def require_unused(config: RunConfig, names: Collection[str], what: str) -> None:
+    """Refuses fields that have no part in a kind of run.
+
+    Args:
+        config: of the run.
+        names: of the fields.
+        what: the kind of run, in words.
+
+    Raises:
+        InputError: one of them has another value than its default.
+    """
+    given = sorted(config.to_dict().keys() & set(names))
+    if given:
+        raise InputError(f"{given[0]} has no part in {what}; leave it out")
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:
@@ -150,8 +179,12 @@ def _check(config: RunConfig) -> None:
     Raises:
         InputError: what it is.
     """
-    _check_model(config)
-    _check_learning(config)
+    from .parts import check_parts
+
+    require_unused(config, [f.name for f in dataclasses.fields(PretrainingArguments)], "training a classifier")
+    check_encoder(config)
+    check_parts(model_settings(config))
+    check_learning(config)
     _check_targets(config, target_rules(config))
     _check_rows(config)
     if config.batches.frozen_cache is not None:
@@ -160,11 +193,15 @@ def _check(config: RunConfig) -> None:
         check_frozen(config)
 
 
-def _check_model(config: RunConfig) -> None:
-    from ..models.configuration import BACKBONES
-    from .parts import check_parts
+def check_encoder(config: RunConfig) -> None:
+    """Refuses a run without an encoder, or of an unknown one.
 
-    model, weights = config.model, config.head.class_weights
+    Raises:
+        InputError: so.
+    """
+    from ..models.configuration import BACKBONES
+
+    model = config.model
     if model.backbone is None and "model_type" not in model.backbone_config:
         raise InputError(
             "no encoder: give --backbone, a Hub name, a folder or a preset, or a backbone_config with a model_type"
@@ -173,12 +210,14 @@ def _check_model(config: RunConfig) -> None:
         lookup(dict.fromkeys(BACKBONES), model.backbone_config.get("model_type"), "backbone_config.model_type")
     if isinstance(model.layer, str) and model.layer not in ("last", "weighted_sum"):
         raise InputError(f"unknown layer {model.layer!r}; valid: last, weighted_sum, or a number from 1")
-    if isinstance(weights, str):
-        lookup({"balanced": True, "[1, 2], a factor a class": True}, weights, "class_weights")
-    check_parts(model_settings(config))
 
 
-def _check_learning(config: RunConfig) -> None:
+def check_learning(config: RunConfig) -> None:
+    """Refuses an augmentation, a schedule, a freezing or a seed that can't be.
+
+    Raises:
+        InputError: so.
+    """
     from .build import augmentation_of, makes_speakers
     from .learning import learning_of
     from .regularization import REGULARIZATIONS
@@ -198,6 +237,8 @@ def _check_learning(config: RunConfig) -> None:
 
 def _check_targets(config: RunConfig, rules: "Mapping[str, TargetRule]") -> None:
     head = config.head
+    if isinstance(head.class_weights, str):
+        lookup({"balanced": True, "[1, 2], a factor a class": True}, head.class_weights, "class_weights")
     if all(rule.regression for rule in rules.values()):
         for name, value in (("class_weights", head.class_weights), ("labels", config.data.labels)):
             if value is not None:

@@ -1,9 +1,9 @@
 """The fields of a run: what YAML and flags may say, each with its meaning.
 
-Seven groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), what of it is held
-out (`SplitArguments`), how batches are made (`BatchArguments`), how it is learnt (`LearningArguments`), the run itself
-(`RunArguments`); and beside them the fields of transformers' `TrainingArguments`, under their own names. Nothing
-changes them after they are read.
+Eight groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), what of it is held
+out (`SplitArguments`), how batches are made (`BatchArguments`), how it is learnt (`LearningArguments`), what is learnt
+of speech without labels (`PretrainingArguments`), the run itself (`RunArguments`); and beside them the fields of
+transformers' `TrainingArguments`, under their own names. Nothing changes them after they are read.
 """
 
 import dataclasses
@@ -136,6 +136,19 @@ class LearningArguments:
 
 
 @dataclass(frozen=True)
+class PretrainingArguments:
+    """What an encoder learns of speech without labels; these are fields of `hf-speech pretrain` alone."""
+
+    objective: Literal["contrastive"] = _meaning(
+        "what is learnt: contrastive (tell a hidden frame from others, as wav2vec 2.0 does)", "contrastive"
+    )
+    masking: dict[str, Any] = _meaning("which frames are hidden: {share: 0.65, width: 10, least: 2}", {})
+    temperature: dict[str, Any] = _meaning(
+        "of the choice of codes, by optimiser step: {start: 2.0, factor: 0.999995, end: 0.5}", {}
+    )
+
+
+@dataclass(frozen=True)
 class RunArguments:
     """Where it goes and what the card can't find out by itself."""
 
@@ -161,6 +174,7 @@ class RunConfig:
     split: SplitArguments
     batches: BatchArguments
     learning: LearningArguments
+    pretraining: PretrainingArguments
     run: RunArguments
     training: Mapping[str, Any]
 
@@ -189,6 +203,7 @@ GROUPS: dict[str, Any] = {
     "split": SplitArguments,
     "batches": BatchArguments,
     "learning": LearningArguments,
+    "pretraining": PretrainingArguments,
     "run": RunArguments,
 }
 

@@ -123,7 +123,7 @@ def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any
     """What results.json says of a split: utterances, speakers, seconds, rows of each label and of each group."""
     if isinstance(rows, IterableDataset):
         return {"utterances": None, "speakers": None, "seconds": None, "labels": None}  # streamed, and not counted
-    labels = labels_of(rows, list(run.targets))
+    labels = labels_of(rows, list(run.targets)) if run.targets else {}
     counts = {task: _counts(labels[task], names) for task, names in run.targets.items()}
     of_groups = {task: _labels_of_groups(rows, labels[task], names) for task, names in run.targets.items() if names}
     groups = {column: found for column, found in group_counts(rows).items() if column not in run.targets}
@@ -131,7 +131,7 @@ def _split_facts(rows: Dataset | IterableDataset, run: RunRows) -> dict[str, Any
         "utterances": len(rows),
         "speakers": len(set(rows["speaker_id"])) if "speaker_id" in rows.column_names else None,
         "seconds": round(float(sum(rows["duration"])), 1),
-        "labels": next(iter(counts.values())),
+        "labels": next(iter(counts.values()), None),
         **({"task_labels": counts} if len(counts) > 1 else {}),
         **({"groups": groups} if groups else {}),
         **({"group_labels": of_groups} if any(of_groups.values()) else {}),

@@ -52,8 +52,8 @@ class RunRows:
 
     @property
     def names(self) -> list[str] | None:
-        """The label names of the first target."""
-        return next(iter(self.targets.values()))
+        """The label names of the first target; None: there is none, or it is a number."""
+        return next(iter(self.targets.values()), None)
 
     @property
     def streams(self) -> bool:
@@ -129,7 +129,8 @@ class RunRows:
             rows = self.splits.get(split)
             if isinstance(rows, Dataset):
                 lengths = [list(rows["length"])] if "length" in rows.column_names else []
-                for values in (item_ids(rows, self.root), *lengths, list(rows["labels"])):
+                labels = [list(rows["labels"])] if self.targets else []
+                for values in (item_ids(rows, self.root), *lengths, *labels):
                     digest.update(json.dumps(values).encode())
         return digest.hexdigest()[:16]
 
@@ -167,7 +168,7 @@ def read_rows(
             raise InputError("a stream's rows can have neither bins nor several labels: leave out streaming")
         return _read_stream(arguments, split, targets, min_seconds)
     rows = labelled_rows(arguments, split, targets, load_used(arguments, split.only))
-    checked, bad = _check(rows.splits, arguments, min_seconds)
+    checked, bad = check_audio_of(rows.splits, arguments, min_seconds)
     return replace(rows, splits=checked, bad=bad)
 
 
@@ -192,19 +193,31 @@ def load_used(arguments: DataArguments, only: str | None) -> Splits:
     Raises:
         InputError: it can't be read, it has nothing but recordings, or the rule takes nothing.
     """
-    loaded = load_rows(
-        str(arguments.dataset),
-        reader=arguments.reader,
-        config_name=arguments.dataset_config,
-        columns=arguments.columns,
-        audio_root=arguments.audio_root,
-    )
+    loaded = load_any(arguments)
     if all(rows.column_names == ["audio"] for rows in loaded.values()):
         raise InputError(
             f"{arguments.dataset}: has recordings without labels; make a sub-folder for each class and move them "
             "there, or a csv with a column path and one of labels"
         )
     return loaded if only is None else only_rows(loaded, only)
+
+
+def load_any(arguments: DataArguments) -> Splits:
+    """All rows of a data set, by its own splits, with labels or without.
+
+    Args:
+        arguments: where it lies, see `found`.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    return load_rows(
+        str(arguments.dataset),
+        reader=arguments.reader,
+        config_name=arguments.dataset_config,
+        columns=arguments.columns,
+        audio_root=arguments.audio_root,
+    )
 
 
 def labelled_rows(
@@ -238,10 +251,14 @@ def labelled_rows(
     return RunRows(labelled, names, unlabelled, {}, audit.overlaps, arguments.dataset, audit.compared)
 
 
-def _check(
-    splits: dict[str, Dataset], arguments: DataArguments, min_seconds: float
+def check_audio_of(
+    splits: Mapping[str, Dataset], arguments: DataArguments, min_seconds: float
 ) -> tuple[dict[str, Dataset], dict[str, list[BadAudio]]]:
-    # Every split is looked at before the first complaint, so that one message names all bad files.
+    """The rows of every split whose audio can be used, with their lengths, and those whose can't.
+
+    Raises:
+        InputError: there are such and the run does not skip them; one message names the bad files of all splits.
+    """
     checked, bad, complaints = {}, {}, []
     for split, rows in splits.items():
         try:
@@ -285,7 +302,7 @@ def _read_stream(
     held_out = {
         part: Dataset.from_list(list(encode(streams[name]))) for part, name in wanted.items() if part != "train"
     }
-    checked, bad = _check(held_out, arguments, min_seconds)
+    checked, bad = check_audio_of(held_out, arguments, min_seconds)
     return RunRows(
         Splits({"train": encode(streams["train"]), **checked}), {target: names}, 0, bad, root=arguments.dataset
     )

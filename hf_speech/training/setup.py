@@ -1,5 +1,7 @@
 """What trains a run: the Trainer with its batches, its collator and its trials, from the run's fields."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from .checkpoints import facts_of
 from .config import RunConfig
 from .frozen_model import key_of
 from .hf_arguments import training_arguments
-from .learning import learning_of
+from .learning import Learning, learning_of
 from .rows import RunRows, found, read_rows
 from .stopping import EarlyStopping
 from .tasks import deciding
@@ -62,14 +64,8 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
         labels = labels_of(rows.splits["validation"], list(rows.targets))[first.name]
         if not known(labels).any():
             raise InputError(f"validation: no row has a {first.name}, which decides; give it, or other validation rows")
-    callbacks: list[Any] = []
-    if learning.schedule.needs_validation and arguments.eval_strategy == "no":
-        raise InputError(f"schedule {config.learning.schedule!r} needs validation rows: give --validation, such as 0.1")
-    if config.learning.early_stopping_patience is not None:
-        if arguments.eval_strategy == "no":
-            raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
-        callbacks.append(EarlyStopping(config.learning.early_stopping_patience))
-    try:
+    callbacks = early_stopping(config, learning, arguments)
+    with told_of_arguments():
         return SpeechTrainer(
             model=model,
             args=arguments,
@@ -85,10 +81,42 @@ def make_trainer(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -
             max_seconds=config.batches.max_seconds,
             channel=config.data.channel,
         )
+
+
+@contextmanager
+def told_of_arguments() -> Iterator[None]:
+    """Within, a trainer is made; what its libraries say of its arguments becomes one line.
+
+    Raises:
+        InputError: in the place of the library's error.
+    """
+    try:
+        yield
     except (ValueError, RuntimeError, ImportError) as error:  # such as a report_to that is not installed
         if isinstance(error, InputError):
             raise
         raise InputError(f"training arguments: {one_line(error)}") from error
+
+
+def early_stopping(config: RunConfig, learning: Learning, arguments: Any) -> list[Any]:
+    """The callbacks of a run that may end before its time.
+
+    Args:
+        config: of the run.
+        learning: what its fields say.
+        arguments: transformers' own.
+
+    Raises:
+        InputError: it, or its schedule, hangs on validations that there are none of.
+    """
+    validates = arguments.eval_strategy != "no"
+    if learning.schedule.needs_validation and not validates:
+        raise InputError(f"schedule {config.learning.schedule!r} needs validation rows: give --validation, such as 0.1")
+    if config.learning.early_stopping_patience is None:
+        return []
+    if not validates:
+        raise InputError("early_stopping_patience needs validation rows: give --validation, such as 0.1")
+    return [EarlyStopping(config.learning.early_stopping_patience)]
 
 
 def _trials(config: RunConfig, rows: RunRows) -> ValidationTrials | None:

@@ -14,12 +14,12 @@ CODES = torch.arange(4)[:, None]
 
 def test_a_perfect_match() -> None:
     contrast = contrastive_loss(3.0 * EYE, 0.5 * EYE, CODES, OTHERS, 0.1)  # cosines know no length
-    assert contrast.loss == pytest.approx(math.log(1 + 3 * math.exp(-10)), abs=1e-6) and contrast.accuracy == 1
+    assert contrast.loss == pytest.approx(math.log(1 + 3 * math.exp(-10)), abs=1e-6) and contrast.told.all()
 
 
 def test_what_is_alike_to_all_is_told_from_none() -> None:
     contrast = contrastive_loss(torch.ones(4, 4), EYE, CODES, OTHERS, 0.1)
-    assert contrast.loss == pytest.approx(math.log(4)) and contrast.accuracy == 0
+    assert contrast.loss == pytest.approx(math.log(4)) and not contrast.told.any()
 
 
 def test_one_of_two_is_told() -> None:
@@ -27,7 +27,7 @@ def test_one_of_two_is_told() -> None:
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     contrast = contrastive_loss(predicted, targets, CODES[:2], torch.tensor([[1], [0]]), 1.0)
     right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
-    assert contrast.loss == pytest.approx((right + wrong) / 2) and contrast.accuracy == 0.5
+    assert contrast.loss == pytest.approx((right + wrong) / 2) and contrast.told.float().mean() == 0.5
 
 
 def test_distractors_of_the_same_code_are_left_out() -> None:
@@ -35,11 +35,12 @@ def test_distractors_of_the_same_code_are_left_out() -> None:
     contrast = contrastive_loss(EYE, EYE, codes, OTHERS, 1.0)
     two, three = math.log(1 + 2 * math.exp(-1)), math.log(1 + 3 * math.exp(-1))
     assert contrast.loss == pytest.approx((2 * two + 2 * three) / 4)
+    assert contrast.chance == pytest.approx((2 / 3 + 2 / 4) / 4)  # two or three distractors are left
 
 
 def test_a_collapsed_codebook_is_never_right() -> None:
     contrast = contrastive_loss(EYE, torch.ones(4, 4), torch.zeros(4, 2), OTHERS, 0.1)
-    assert contrast.loss == 0 and contrast.accuracy == 0
+    assert contrast.loss == 0 and not contrast.told.any()
 
 
 def test_half_precision_does_not_overflow() -> None:

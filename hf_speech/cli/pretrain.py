@@ -1,0 +1,57 @@
+"""`hf-speech pretrain`: an encoder learns of speech without labels."""
+
+import argparse
+from pathlib import Path
+
+from ..errors import EXIT_OK
+from ..flags import check_fields
+from .parser import Commands, add_command
+
+
+def add_pretrain(commands: Commands) -> None:
+    """Puts `pretrain` into the parser."""
+    pretrain = add_command(commands, "pretrain", _pretrain, "adapt an encoder to speech without labels",
+                        "hf-speech pretrain --backbone facebook/wav2vec2-base --dataset recordings/ "
+                        "--validation 0.05 --max-steps 20000 --output-dir runs/adapted\n"
+                        "hf-speech train train.yaml --backbone runs/adapted --output-dir runs/emotion\n"
+                        "hf-speech pretrain wav2vec2-iemocap-tapt --dataset label_1.json --audio-root wav "
+                        "--output-dir runs/tapt1\n"
+                        "hf-speech pretrain pretrain.yaml --dataset data/wav.scp --batch-seconds 80 --bf16 true "
+                        "--output-dir runs/adapted\n"
+                        "accelerate launch --num_processes 4 -m hf_speech.cli pretrain pretrain.yaml "
+                        "--output-dir runs/adapted")  # fmt: skip
+    pretrain.add_argument(
+        "config",
+        metavar="CONFIG.yaml",
+        nargs="?",
+        help="fields of the run, or the name of a recipe; flags stand above them",
+    )
+    pretrain.add_argument("--fields", action="store_true", help="list all fields")
+
+
+def _pretrain(options: argparse.Namespace, fields: list[str]) -> int:
+    from ..fields import parse_flags
+
+    if options.fields:
+        from ..training.describe import describe_fields
+
+        print(describe_fields())
+        return EXIT_OK
+    from ..pretraining.fields import check_pretraining
+    from ..pretraining.run import PRETRAINING
+    from ..ranks import first_speaks, leave_process_group
+    from ..training.arguments import read_config
+    from ..training.run import summary, train
+
+    with first_speaks():
+        given = parse_flags(fields)
+        check_fields("pretrain", given)
+        config = read_config(options.config, given, check_pretraining)
+    try:
+        with first_speaks():
+            results = train(config, PRETRAINING)
+    finally:
+        leave_process_group()
+    if results.model:  # other processes of a distributed run have nothing to say
+        print(summary(results, Path(str(config.run.output_dir))))
+    return EXIT_OK

@@ -1,0 +1,125 @@
+"""The card of an encoder that has learnt of speech without labels."""
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from .making import provenance_section, recipe_section
+from .markdown import bullets, markdown_table
+from .training_data import training_data
+from .words import Facts, count, escaped, in_prose, interval_of, is_hub_id, percent, value_of, whole
+
+TASK = "speech-pretraining"
+CAPTION = "Loss during training, and what validation rows said"
+
+_LEARNT = {
+    "contrastive": (
+        "to tell hidden frames from others of their utterance (the contrastive objective of wav2vec 2.0)",
+        "the hidden frame is told from all its distractors, other hidden frames of its utterance",
+    ),
+}
+
+
+def is_encoder(results: Facts) -> bool:
+    """Whether results are those of an encoder without a head."""
+    return bool(results["model"]["task"] == TASK)
+
+
+def sections(results: Facts, curves: str) -> list[str]:
+    """The sections of the card, in order.
+
+    Args:
+        results: the content of results.json.
+        curves: file of the curves; "": there are none.
+    """
+    return [
+        _opening(results),
+        _use(results),
+        _measured(results),
+        training_data(results),
+        recipe_section(results),
+        *([f"![{CAPTION}]({curves})\n\n*{CAPTION}*"] if curves else []),
+        _limits(results),
+        provenance_section(results),
+    ]
+
+
+def _opening(results: Facts) -> str:
+    model, data = results["model"], results["data"]
+    origin = model["backbone"]
+    began = f"began as {escaped(origin)}" if not origin.endswith(", from scratch") else f"began at random ({origin})"
+    parts = [
+        f"# {escaped(model['name'])}",
+        f"This is an encoder of speech, to be fine-tuned: it turns a waveform into frames, and answers no question by "
+        f"itself. It {began}, and learnt of {escaped(data['name'])}, without labels, "
+        f"{_LEARNT[model['problem_type']][0]}.",
+    ]
+    if data["synthetic"]:
+        parts.append("> **Adapted to synthetic speech.** A program made the speech that it learnt of.")
+    return "\n\n".join(parts)
+
+
+def _use(results: Facts) -> str:
+    model = results["model"]
+    name = model["name"]
+    place = "" if is_hub_id(name) else "  # this model's folder"
+    given = shlex.quote(name)
+    return f"""## How to use it
+
+```bash
+hf-speech train train.yaml --backbone {given} --output-dir runs/fine-tuned
+hf-speech embed {given} recordings/ --layer all --pooling mean --output-dir features
+```
+
+In Python, with transformers:
+
+```python
+import soundfile
+import torch
+from transformers import AutoFeatureExtractor, AutoModel
+
+name = {json.dumps(name, ensure_ascii=False)}{place}
+model = AutoModel.from_pretrained(name).eval()
+extractor = AutoFeatureExtractor.from_pretrained(name)
+waveform, rate = soundfile.read("speech.wav", dtype="float32")  # mono, at {model["sample_rate"]} Hz
+inputs = extractor(waveform, sampling_rate=rate, return_tensors="pt")
+with torch.no_grad():
+    frames = model(**inputs).last_hidden_state  # (1, frames, dimensions)
+```"""
+
+
+def _measured(results: Facts) -> str:
+    metrics = whole(results["metrics"])
+    if not metrics:
+        return "## Results\n\n**Not measured**: no speech was held out of its training to measure it on."
+    rows = [(m["name"], value_of(m), interval_of(m), escaped(m["dataset"]), m["split"], m["n"]) for m in metrics]
+    header = ("Metric", "Value", "95 % interval", "Data", "Split", "Utterances")
+    told = list(_meanings(results, metrics))
+    return "\n\n".join(["## Results", markdown_table(header, rows), bullets(told)])
+
+
+def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:
+    model = results["model"]
+    first = metrics[0]
+    value, interval = in_prose(first)
+    guessing = model.get("chance")
+    chance = "" if guessing is None else f"; guessing gives {percent(guessing)}"
+    what = _LEARNT[model["problem_type"]][1]
+    yield f"**{first['name']}**: {value} ({interval}) of the hidden frames: {what}{chance}."
+    yield (
+        "It says how far the objective was learnt. How good the encoder is for a task is measured by fine-tuning it; "
+        "nothing here tells."
+    )
+    yield f"The intervals come from a bootstrap over {first['interval_unit']}s."
+
+
+def _limits(results: Facts) -> str:
+    train = results["data"]["splits"]["train"]
+    hours = "" if train["seconds"] is None else f"{train['seconds'] / 3600:.2g} hours of it, "
+    lines = [
+        f"It has heard {escaped(results['data']['name'])}: {hours}{count(train['utterances'] or 0, 'utterance')}. A "
+        "classifier that starts from it must not be tested on these utterances: what they sound like is known to it.",
+        "An encoder that was adapted to one kind of speech may have become worse for others.",
+        "What there is in the speech of the training, such as who speaks, can be found in its frames.",
+    ]
+    return f"## Limits\n\n{bullets(lines)}"

@@ -1,0 +1,112 @@
+"""The rows that an encoder learns from without labels, none of which is tested on."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from ..data.checks import MIN_DURATION, BadAudio
+from ..data.schema import batches, file_name
+from ..data.splits import only_rows, split_rows
+from ..errors import InputError
+from ..files import sha256_of
+from ..training.audit import check_splits, source_splits
+from ..training.config import DataArguments, SplitArguments
+from ..training.rows import RunRows, check_audio_of, found, load_any
+
+logger = logging.getLogger(__name__)
+
+
+def unlabelled_rows(arguments: DataArguments, split: SplitArguments, *, min_seconds: float) -> RunRows:
+    """Reads, splits and checks rows to learn from; those that are held out for testing are not among them.
+
+    Args:
+        arguments: where the data lies.
+        split: what of it is held out.
+        min_seconds: shorter rows are left out, with a warning; files that are broken are not passed over so.
+
+    Raises:
+        InputError: no data set, a rule that takes nothing, files that can't be used (all of them are listed), rows that
+            are all too short, or speech to learn from that is tested on as well.
+    """
+    arguments = found(arguments)
+    loaded = load_any(arguments)
+    loaded = loaded if split.only is None else only_rows(loaded, split.only)
+    group_by = None if split.group_by == "none" else split.group_by
+    splits = split_rows(loaded, validation=split.validation, test=split.test, group_by=group_by, seed=split.split_seed)
+    audit = check_splits(splits, source_splits(splits, loaded), arguments, [], split.speaker_independent)
+    learned = {name: rows for name, rows in splits.items() if name != "test"}
+    if "test" in splits:
+        for name, rows in learned.items():
+            refuse_tested(rows, splits["test"], name)
+    checked, bad = check_audio_of(learned, arguments, MIN_DURATION)
+    for name, rows in checked.items():
+        checked[name], short = _long_enough(name, rows, min_seconds)
+        bad[name] = [*bad[name], *short]
+    return RunRows(checked, {}, 0, bad, audit.overlaps, arguments.dataset, audit.compared)
+
+
+def refuse_tested(learned: Dataset, tested: Dataset, name: str = "train") -> None:
+    """Refuses rows to learn from in which there is speech that is tested on, whatever its file is called.
+
+    An encoder that was adapted to the very speech it is tested on is not measured on unheard speech.
+
+    Args:
+        learned: rows with `audio`, and perhaps `start` and `end`.
+        tested: likewise.
+        name: of the split that is learned from, for the message.
+
+    Raises:
+        InputError: some have the same content, or are cut from the same one at the same time.
+    """
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for content, begin, end, _ in _contents(tested):
+        spans.setdefault(content, []).append((begin, end))
+    both = [
+        file
+        for content, begin, end, file in _contents(learned)
+        if any(begin < other_end and other_begin < end for other_begin, other_end in spans.get(content, ()))
+    ]
+    if both:
+        raise InputError(
+            f"{name}: {len(both)} recordings to learn from are tested on too, such as {Path(both[0]).name}; take them "
+            "out of the rows to learn from"
+        )
+
+
+def _contents(rows: Dataset) -> Iterator[tuple[str, float, float, str]]:
+    """Of each row the SHA-256 of its stored audio, where it begins and ends there (seconds), and its file."""
+    of_file: dict[str, str] = {}
+    for batch in batches(rows, ["audio", "start", "end"]):
+        for row in batch:
+            audio: Any = row["audio"]
+            path = audio["path"]
+            if audio["bytes"] is not None:
+                content = hashlib.sha256(audio["bytes"]).hexdigest()
+            elif Path(path).is_file():
+                content = of_file[path] if path in of_file else of_file.setdefault(path, sha256_of(Path(path)))
+            else:  # told of with all other bad files
+                content = str(path)
+            end = row.get("end")
+            yield content, row.get("start") or 0.0, np.inf if end is None else end, file_name(audio)
+
+
+def _long_enough(name: str, rows: Dataset, min_seconds: float) -> tuple[Dataset, list[BadAudio]]:
+    """The rows that are so long, and the others."""
+    short = np.flatnonzero(np.asarray(rows["duration"]) < min_seconds)
+    if not len(short):
+        return rows, []
+    if len(short) == len(rows):
+        raise InputError(
+            f"{name}: all {len(rows)} recordings are shorter than {min_seconds:.3g} s, so no frame can be hidden; give "
+            "longer ones, or a smaller width (masking)"
+        )
+    told = "%s: %d of %d recordings are shorter than %.3g s, in which no frame can be hidden, and are left out"
+    logger.warning(told, name, len(short), len(rows), min_seconds)
+    reason = f"is shorter than {min_seconds:.3g} s: no frame can be hidden"
+    bad = [BadAudio(int(row), file_name(rows[int(row)]["audio"]), reason) for row in short]
+    return rows.select(np.setdiff1d(np.arange(len(rows)), short)), bad
