@@ -132,9 +132,15 @@ class ResidualVGGConfig(SpectralNetworkConfig):
 
 @strict_fields
 class Wav2VecConfig(NetworkConfig):
-    """wav2vec 1.0 (Schneider et al., Interspeech 2019)."""
+    """wav2vec 1.0 (Schneider et al., Interspeech 2019).
+
+    Args:
+        spec_augment: options of `SpecAugment` on the features that its context is gathered from; see
+            `SpectralNetworkConfig`.
+    """
 
     model_type = "wav2vec"
+    spec_augment: dict | None = None
 
 
 @strict_fields

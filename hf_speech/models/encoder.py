@@ -114,6 +114,9 @@ class Encoder(nn.Module):
         if count and len(names) == 1:
             network = type(self.backbone).__name__
             raise InputError(f"this encoder ({network}) has no feature encoder to freeze; freeze backbone, or none")
+        if count is not None and count >= len(names):
+            network = type(self.backbone).__name__
+            raise InputError(f"this encoder ({network}) has no feature projection to freeze; freeze cnn, or none")
         if not 0 <= layers <= self.depth:
             raise InputError(f"can't freeze {layers} layers: the encoder has {self.depth}")
         below = names.index(layer_name(layers)) + 1 if layers else 0

@@ -36,18 +36,25 @@ class NetworkEncoder(Encoder):
             self.frontend = build(FRONTENDS, own.frontend, "frontend", own.frontend_config, config.sampling_rate)
             self.backbone = build(NETWORKS, own.model_type, what, own.network_config, self.frontend.output_size)
             self.min_samples, self.hop = self.frontend.min_samples, self.frontend.hop * self.backbone.stride
-            options = getattr(own, "spec_augment", None)  # configurations of older files have none
-            if options is not None:
-                self.spec_augment = with_options(SpecAugment, options, "spec_augment")(self.frontend.output_size)
+            bands = self.frontend.output_size
         else:
             self.frontend = None
             self.backbone = build(NETWORKS, own.model_type, what, own.network_config)
             self.min_samples, self.hop = self.backbone.min_samples, self.backbone.hop
+            bands = self.backbone.output_size
+        options = getattr(own, "spec_augment", None)  # configurations of older files have none
+        if options is not None:
+            self.spec_augment = with_options(SpecAugment, options, "spec_augment")(bands)
         self.output_size = self.backbone.output_size
 
     def rungs(self) -> list[Rung]:
-        """See the base class: there is one. The masks on what it takes rest with it."""
-        return [Rung("network", [self.backbone, *([] if self.spec_augment is None else [self.spec_augment])])]
+        """See the base class: there is one, of wav2vec 1.0 two. Masks on what a network takes rest with it."""
+        masks = [] if self.spec_augment is None else [self.spec_augment]
+        network = self.backbone
+        if not isinstance(network, Wav2Vec):
+            return [Rung("network", [network, *masks])]
+        above = [network.context, *([] if network.reduction is None else [network.reduction]), *masks]
+        return [Rung("cnn", [network.encoder]), Rung("context", above)]
 
     def frame_centre(self, frame: int) -> float:
         """See the base class."""
@@ -78,7 +85,10 @@ class NetworkEncoder(Encoder):
         lengths = self.lengths_of(input_values, attention_mask)
         dtype = next(itertools.chain(self.backbone.parameters(), self.backbone.buffers())).dtype
         if self.frontend is None:
-            frames, counts = self.backbone(input_values.to(dtype), lengths)
+            features, counts = self.backbone.features(input_values.to(dtype), lengths)
+            if self.spec_augment is not None:
+                features = self.spec_augment(features, counts)
+            frames, counts = self.backbone.gathered(features, counts)
             return EncoderOutput(frames, frame_mask_of(frames, counts))
         features, counts = self.frontend(input_values, lengths)
         if self.spec_augment is not None:

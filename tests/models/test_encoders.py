@@ -195,8 +195,16 @@ def test_a_frozen_backbone_stays_as_it_is(backbone: str) -> None:
 @pytest.mark.parametrize("backbone", OWN_BACKBONES)
 def test_networks_of_ours_have_no_layers_to_choose(backbone: str) -> None:
     model = HfSpeechForSequenceClassification(tiny_config(backbone))
-    with pytest.raises(InputError, match="no feature encoder to freeze"):
-        model.freeze_feature_encoder()
+    if backbone == "wav2vec":  # its convolutions on the waveform alone
+        model.freeze("cnn")
+        assert {name.split(".")[0] for name, p in model.encoder.backbone.named_parameters() if p.requires_grad} == {
+            "context"
+        }
+        with pytest.raises(InputError, match="no feature projection to freeze"):
+            model.freeze("cnn+projection")
+    else:
+        with pytest.raises(InputError, match="no feature encoder to freeze"):
+            model.freeze_feature_encoder()
     with pytest.raises(InputError, match="can't freeze 1 layers: the encoder has 0"):
         model.freeze_encoder_layers(1)
     with pytest.raises(InputError, match="has no layers and no attentions to give"):

@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "zero padding": {"context_padding": "zero", "context_bias": False},
     "plain": {"skip": False, "log_compression": False, "residual_scale": 1.0},
     "gelu": {"activation": "gelu", "residual_scale": 0.25},
+    "fewer frames": {"reduction": [4, 2]},
 }
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -61,6 +62,8 @@ def transcribed(waveform: Tensor, model: Wav2Vec, options: dict[str, Any]) -> Te
         x = activation(F.group_norm(x, 1, weights[f"context.{i}.norm.weight"], weights[f"context.{i}.norm.bias"], 1e-5))
         if options.get("skip", True):
             x = (x + residual) * options.get("residual_scale", 0.5) ** 0.5
+    if "reduction" in options:
+        x = F.conv1d(x, weights["reduction.weight"], weights["reduction.bias"], stride=options["reduction"][1]).relu()
     return x[0].T
 
 
@@ -68,7 +71,7 @@ def transcribed(waveform: Tensor, model: Wav2Vec, options: dict[str, Any]) -> Te
 @variants
 def test_it_computes_what_the_paper_and_the_published_model_say(variant: str) -> None:
     model = tiny(variant)
-    for wave in waveforms((4_000, 465, 1_234)):
+    for wave in waveforms((4_000, model.min_samples, 1_234)):
         expected = transcribed(wave, model, TINY | VARIANTS[variant])
         frames, counts = model(wave[None])
         assert counts is None and frames.shape[1] == model.count(len(wave))
@@ -203,6 +206,7 @@ def test_a_model_starts_with_weights_that_keep_the_variance() -> None:
         ({"conv_layers": [[8, 10, 0]]}, "conv_layers of wav2vec are"),
         ({"context_kernels": [2, 0]}, r"context_kernels of wav2vec are \[2, 0\]; give the taps of each"),
         ({"residual_scale": 0}, "residual_scale of wav2vec is 0; give a number above 0"),
+        ({"reduction": [4]}, r"reduction of wav2vec is \[4\]; give \[kernel, stride\], such as \[4, 2\]"),
         ({"activation": "tanh"}, "unknown activation of wav2vec 'tanh'; valid: gelu, relu"),
         ({"context_padding": "reflect"}, "unknown context_padding of wav2vec 'reflect'.*valid: replicate, zero"),
     ],
