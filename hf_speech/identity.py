@@ -36,6 +36,29 @@ def heard_as(extractor: Any) -> dict[str, Any]:
     return {"sampling_rate": int(extractor.sampling_rate), "do_normalize": bool(extractor.do_normalize)}
 
 
+def encoder_identity(speech: Any, extractor: Any) -> dict[str, Any]:
+    """All that decides the frames of an encoder, beside the audio.
+
+    Args:
+        speech: the `HfSpeechModel`.
+        extractor: its feature extractor.
+    """
+    encoder, config = speech.frame_encoder, speech.config
+    return {
+        "backbone": settings_that_count(config.backbone_config.to_dict()),
+        "attention": config._attn_implementation,
+        "layer": config.layer,
+        "class_token": getattr(encoder, "class_token", None) is not None,
+        **heard_as(extractor),
+        "dtype": str(speech.dtype),
+        **releases(),
+        # The weights of a sum of layers are trained.
+        "weights": digest_of_weights(
+            (name, values) for name, values in encoder.state_dict().items() if not name.startswith("layer_mix.")
+        ),
+    }
+
+
 def digest_of_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 of names, types, shapes and numbers, in hexadecimal digits; of masks in training nothing.
 

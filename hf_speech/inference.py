@@ -24,6 +24,7 @@ from .data.checks import check_rows
 from .data.chunks import Chunk, chunk_rows
 from .data.collator import SpeechCollator
 from .data.frozen import FROZEN, frames_batch, places_of
+from .data.pieces import Pieces
 from .data.recordings import rows_of_files
 from .data.schema import file_name
 from .data.speeds import speeds_in_names
@@ -207,14 +208,14 @@ def _listener(
     collate = SpeechCollator(feature_extractor, channel=channel, min_samples=shortest(model, feature_extractor))
     inputs = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
 
-    def cut(batch: Sequence[int]) -> list[dict[str, Any]]:
-        return [pieces[i].of(inputs[pieces[i].row]) for i in batch]
+    cut = Pieces([(inputs, piece) for piece in pieces])
 
     def ask_about(batch: Sequence[int]) -> Mapping[str, Any]:
-        (piece,) = cut(batch)
+        (place,) = batch
+        piece = cut[place]
         return ask(model, feature_extractor, collate.waveform(piece), file_name(piece["audio"]))
 
-    return (lambda batch: run(collate(cut(batch)))) if _is_ours(model) else ask_about
+    return (lambda batch: run(collate([cut[i] for i in batch]))) if _is_ours(model) else ask_about
 
 
 def _is_ours(model: PreTrainedModel) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
 BATCH_SECONDS = 60.0  # padded seconds in a batch
+CPU_SECONDS = 20.0  # the same where only embeddings or frames are made: a CPU's caches hold no more
 
 
 class Predicted(Protocol):
@@ -52,6 +53,13 @@ class Inference:
     def logits(self) -> np.ndarray:
         """The logits of the first task."""
         return next(iter(self.task_logits.values()))
+
+
+def padded_seconds(asked: float | None, device: Any) -> float:
+    """Padded seconds in a batch: those that were asked for, else what suits a torch device."""
+    if asked is not None:
+        return asked
+    return CPU_SECONDS if device.type == "cpu" else BATCH_SECONDS
 
 
 def average_of_pieces(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:

@@ -139,12 +139,7 @@ class Store:
         Raises:
             InputError: there are fewer.
         """
-        free = shutil.disk_usage(self.folder).free
-        if free < size:
-            raise InputError(
-                f"{self.option}: {self.folder.parent} has room for {in_megabytes(free)}, and what is to be kept takes "
-                f"about {in_megabytes(size)}; make room, or give another folder"
-            )
+        require_room(self.folder, size, self.option)
 
     @contextmanager
     def adding(self) -> Iterator[Callable[[Mapping[str, Tensor]], None]]:
@@ -233,6 +228,25 @@ class Store:
 
     def _refusal(self, path: Path, what: str) -> InputError:
         return InputError(f"{path}: {what}; delete the folder {self.folder}, and it is computed anew")
+
+
+def require_room(folder: Path, size: int, option: str) -> None:
+    """Refuses to begin what the disk has no room for.
+
+    Args:
+        folder: where it will be written; it is there.
+        size: bytes.
+        option: by which the folder was given, for messages.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise InputError(
+            f"{option}: {folder.parent} has room for {in_megabytes(free)}, and what is to be kept takes "
+            f"about {in_megabytes(size)}; make room, or give another folder"
+        )
 
 
 def in_megabytes(size: int) -> str:

@@ -21,7 +21,7 @@ from hf_speech.training.parts import PARTS
 
 from .training.runs import command, read_results, read_table, refusal, write_table, write_yaml
 
-COMMANDS = ("quickstart", "train", "evaluate", "predict", "card", "doctor")
+COMMANDS = ("quickstart", "train", "evaluate", "predict", "embed", "card", "doctor")
 HF_SPEECH = Path(sys.executable).with_name("hf-speech")
 
 

@@ -21,6 +21,7 @@ from ..flags import take_fields
 from ..pipes import until_closed
 from .corpora import add_prepare
 from .demo import add_demo
+from .features import add_embed
 from .hub import add_push
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
@@ -125,6 +126,7 @@ def parser() -> Parser:
         add_predict,
         add_verify,
         add_gallery,
+        add_embed,
         add_compare,
         add_augment,
         add_card,

@@ -15,14 +15,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as MapDataset
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
 from ..data.chunks import Chunk, chunk_rows
-from ..data.collator import SpeechCollator
 from ..data.frozen import entry_names, with_places
+from ..data.pieces import Pieces
 from ..errors import InputError, list_some
 from ..models.embedding import evaluating
 from ..models.encoder import Encoder
@@ -149,20 +147,6 @@ def _parts(config: RunConfig, rows: RunRows) -> dict[str, _Part]:
     return parts
 
 
-class _Pieces(MapDataset):
-    """Pieces of rows, as a collator takes them."""
-
-    def __init__(self, pieces: Sequence[tuple[Dataset, Chunk]]) -> None:
-        self.pieces = pieces
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        rows, piece = self.pieces[index]
-        return piece.of(rows[piece.row])
-
-
 def _pieces_of(parts: Mapping[str, _Part], names: set[str]) -> dict[str, tuple[Dataset, Chunk]]:
     """The pieces with these names, each once, as rows with their audio."""
     pieces: dict[str, tuple[Dataset, Chunk]] = {}
@@ -221,13 +205,12 @@ class _Pass:
     ) -> Iterator[dict[str, Tensor]]:
         """What is kept of each batch, by name."""
         names = list(pieces)
-        loader = DataLoader(
-            _Pieces(list(pieces.values())),
-            batch_sampler=batches,
-            collate_fn=SpeechCollator(
-                self.extractor, channel=self.channel, min_samples=self.speech.frame_encoder.min_samples
-            ),
-            num_workers=self.workers,
+        loader = Pieces(list(pieces.values())).batches(
+            batches,
+            self.extractor,
+            channel=self.channel,
+            min_samples=self.speech.frame_encoder.min_samples,
+            workers=self.workers,
         )
         shown = tqdm(loader, desc="running the encoder", disable=None, leave=False)
         for batch, tensors in zip(batches, shown, strict=True):

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..identity import digest_of_weights, heard_as, releases, settings_that_count
+from ..identity import encoder_identity
 from ..inference import own_model
 from ..models.encoder import Encoder, EncoderOutput, Rung
 from ..models.necks import NoNeck
@@ -122,21 +122,10 @@ def identity(speech: Any, extractor: Any, kind: str) -> dict[str, Any]:
         extractor: the feature extractor.
         kind: see `boundary_of`.
     """
-    encoder, config = speech.frame_encoder, speech.config
-    pooled = {name: getattr(config, name) for name in ("neck", "neck_config", "pooling", "pooling_config")}
+    pooled = {name: getattr(speech.config, name) for name in ("neck", "neck_config", "pooling", "pooling_config")}
     return {
         "format": FORMAT,
         "boundary": kind,
-        "backbone": settings_that_count(config.backbone_config.to_dict()),
-        "attention": config._attn_implementation,
-        "layer": config.layer,
-        "class_token": getattr(encoder, "class_token", None) is not None,
         **(pooled if kind == "pooled" else {}),
-        **heard_as(extractor),
-        "dtype": str(speech.dtype),
-        **releases(),
-        # The weights of a sum of layers are trained.
-        "weights": digest_of_weights(
-            (name, values) for name, values in encoder.state_dict().items() if not name.startswith("layer_mix.")
-        ),
+        **encoder_identity(speech, extractor),
     }

@@ -23,19 +23,17 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as MapDataset
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
-from ..data.chunks import Chunk, chunk_rows
-from ..data.collator import SpeechCollator
+from ..data.chunks import chunk_rows
 from ..data.frozen import entry_name
+from ..data.pieces import Pieces
 from ..data.problems import ON_BAD
 from ..errors import InputError, lookup
 from ..files import replacing
 from ..models.frames import length_batches
-from ..outcome import BATCH_SECONDS, MAX_SECONDS, average_of_pieces
+from ..outcome import MAX_SECONDS, average_of_pieces, padded_seconds
 from ..ranks import first_speaks, from_all, join_ranks, summed, told_of_lost_ranks, wait_for_all
 from ..store import ENTRY_BYTES, Store
 from .embedder import Embedder
@@ -43,7 +41,6 @@ from .utterances import BadUtterance, Source, Utterances
 
 logger = logging.getLogger(__name__)
 
-_CPU_SECONDS = 20.0  # padded seconds in a batch
 _NOT_FINITE = (
     "is silent from end to end, or its embedding has NaN or infinite numbers; listen to it, or check the weights"
 )
@@ -171,20 +168,6 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     return Embeddings(table["id"].to_pylist(), flat.reshape(-1, size), table["seconds"].to_numpy())
 
 
-class _Pieces(MapDataset):
-    """Pieces of utterances, as a collator takes them."""
-
-    def __init__(self, utterances: Utterances, pieces: Sequence[Chunk]) -> None:
-        self.utterances, self.pieces = utterances, pieces
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        piece = self.pieces[index]
-        return piece.of(self.utterances.row(self.utterances.sounds[piece.row]))
-
-
 class _Pass:
     """One pass of a model over utterances, of which each rank runs a share.
 
@@ -225,9 +208,8 @@ class _Pass:
             InputError: see `embed_files`.
         """
         rank, ranks = join_ranks()
-        if batch_seconds is None:
-            batch_seconds = _CPU_SECONDS if self.embedder.device.type == "cpu" else BATCH_SECONDS
-        budget = batch_seconds * SAMPLE_RATE if self.embedder.exact else 0.0
+        seconds = padded_seconds(batch_seconds, self.embedder.device)
+        budget = seconds * SAMPLE_RATE if self.embedder.exact else 0.0
         batches = length_batches([piece.length for piece in self.pieces], budget)
         missing = self._recalled(batches[rank::ranks])
         if any(from_all(bool(missing))):
@@ -288,9 +270,9 @@ class _Pass:
 
     def _batches(self, batches: Sequence[Sequence[int]], workers: int) -> Iterator[dict[str, Tensor]]:
         embedder = self.embedder
-        collate = SpeechCollator(embedder.extractor, channel=self.channel, min_samples=embedder.min_samples)
-        pieces = _Pieces(self.utterances, self.pieces)
-        loader = DataLoader(pieces, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+        loader = Pieces([(self.utterances, piece) for piece in self.pieces]).batches(
+            batches, embedder.extractor, channel=self.channel, min_samples=embedder.min_samples, workers=workers
+        )
         return iter(tqdm(loader, desc="embedding", disable=True if join_ranks()[0] else None, leave=False))
 
     def _name(self, index: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from ..errors import InputError
 
 
-def _meaning(text: str, default: Any = None, metavar: str | None = None) -> Any:
+def meaning(text: str, default: Any = None, metavar: str | None = None) -> Any:
+    """A field of options: what it is for, its default, and what stands for its value in the help."""
     metadata = {"help": text, "metavar": metavar}
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -18,37 +19,37 @@ def _meaning(text: str, default: Any = None, metavar: str | None = None) -> Any:
 class TrialOptions:
     """Which trials, and where their audio lies."""
 
-    audio_root: str | None = _meaning("folder that the names in the list begin at; none: that of the list", None, "DIR")
-    impostors: str | None = _meaning("pairs of two speakers, where TRIALS has those of one", None, "FILE")
-    enrolment: str | None = _meaning("models of several utterances: lines 'name utterance utterance ...'", None, "FILE")
-    utterances: str | None = _meaning(
+    audio_root: str | None = meaning("folder that the names in the list begin at; none: that of the list", None, "DIR")
+    impostors: str | None = meaning("pairs of two speakers, where TRIALS has those of one", None, "FILE")
+    enrolment: str | None = meaning("models of several utterances: lines 'name utterance utterance ...'", None, "FILE")
+    utterances: str | None = meaning(
         "who speaks in each: a csv or data set with speaker_id, and if known session_id and gender; none: as "
         "VoxCeleb's names say",
         None,
         "DATASET",
     )
-    columns: dict[str, str] = _meaning(
+    columns: dict[str, str] = meaning(
         "columns of ours = those of the data sets, such as speaker_id=speaker,session_id=session", {}, "OURS=THEIRS"
     )
-    on_missing: Literal["raise", "skip"] = _meaning("what to do with trials whose audio is missing or broken", "raise")
+    on_missing: Literal["raise", "skip"] = meaning("what to do with trials whose audio is missing or broken", "raise")
 
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
     """How utterances become embeddings."""
 
-    chunk_seconds: float | None = _meaning(
+    chunk_seconds: float | None = meaning(
         "cut longer utterances into pieces and average their embeddings; none: of 30 s; inf: whole", None, "S"
     )
-    batch_seconds: float | None = _meaning(
+    batch_seconds: float | None = meaning(
         "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU", None, "S"
     )
-    dtype: Literal["float32", "bfloat16"] = _meaning("precision", "float32")
-    channel: str = _meaning("channel of multi-channel files: an index from 0, or mean", "mean")
-    embedding_cache: str | None = _meaning(
+    dtype: Literal["float32", "bfloat16"] = meaning("precision", "float32")
+    channel: str = meaning("channel of multi-channel files: an index from 0, or mean", "mean")
+    embedding_cache: str | None = meaning(
         "folder where embeddings are kept between runs; none: a folder `embeddings` in the output", None, "DIR"
     )
-    num_workers: int = _meaning("processes that decode audio", 0, "N")
+    num_workers: int = meaning("processes that decode audio", 0, "N")
 
     def __post_init__(self) -> None:
         if self.chunk_seconds is not None and not self.chunk_seconds > 0:
@@ -63,26 +64,24 @@ class EmbeddingOptions:
 class ScoringOptions:
     """How embeddings become scores."""
 
-    background: str | None = _meaning(
+    background: str | None = meaning(
         "training recordings with speaker_id, that centring, LDA, whitening and PLDA are fitted on", None, "DATASET"
     )
-    center: bool = _meaning(
+    center: bool = meaning(
         "subtract the mean of the background, or of the cohort, before lengths are normalised", False
     )
-    lda: int | None = _meaning("dimensions that LDA keeps", None, "N")
-    whiten: float | None = _meaning(
-        "whiten within speakers; the share of the identity in the covariance", None, "SHARE"
-    )
-    plda: bool = _meaning("score by PLDA, and not by the cosine", False)
-    score_norm: Literal["none", "s-norm", "as-norm"] = _meaning("normalise scores against a cohort", "none")
-    cohort: str | None = _meaning("recordings of people who are in no trial; none: the background", None, "DATASET")
-    cohort_of: Literal["speakers", "utterances"] = _meaning(
+    lda: int | None = meaning("dimensions that LDA keeps", None, "N")
+    whiten: float | None = meaning("whiten within speakers; the share of the identity in the covariance", None, "SHARE")
+    plda: bool = meaning("score by PLDA, and not by the cosine", False)
+    score_norm: Literal["none", "s-norm", "as-norm"] = meaning("normalise scores against a cohort", "none")
+    cohort: str | None = meaning("recordings of people who are in no trial; none: the background", None, "DATASET")
+    cohort_of: Literal["speakers", "utterances"] = meaning(
         "what the cohort consists of: means, or recordings", "speakers"
     )
-    cohort_columns: dict[str, str] = _meaning(
+    cohort_columns: dict[str, str] = meaning(
         "the same as --columns, of background and cohort; none: as --columns", {}, "OURS=THEIRS"
     )
-    top: int = _meaning("of as-norm: how many of the cohort's scores count, the highest for each side", 300, "K")
+    top: int = meaning("of as-norm: how many of the cohort's scores count, the highest for each side", 300, "K")
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -121,22 +120,22 @@ class ScoringOptions:
 class CalibrationOptions:
     """How scores become log-likelihood ratios."""
 
-    calibrate: str | None = _meaning(
+    calibrate: str | None = meaning(
         "fit a calibration: on a list of trials of other speakers, or `cross`: each trial's on those of other speakers",
         None,
         "LIST|cross",
     )
-    qualities: list[str] = _meaning(
+    qualities: list[str] = meaning(
         "measures of both sides that are weighed beside the score: log_duration, magnitude, cohort_mean",
         [],
         "NAME,NAME",
     )
-    false_acceptance_rates: list[float] = _meaning(
+    false_acceptance_rates: list[float] = meaning(
         "thresholds to find beside that at the EER: shares of non-targets that are accepted", [], "RATE,RATE"
     )
-    calibration_prior: float = _meaning("share of targets that the calibration is fitted for", 0.5, "P")
-    no_kept: bool = _meaning("score by the plain cosine, whatever the model keeps", False)
-    keep: bool = _meaning(
+    calibration_prior: float = meaning("share of targets that the calibration is fitted for", 0.5, "P")
+    no_kept: bool = meaning("score by the plain cosine, whatever the model keeps", False)
+    keep: bool = meaning(
         "keep back end, calibration and thresholds with the model, for `verify MODEL A B`, `identify`, `predict`", False
     )
 
@@ -161,13 +160,13 @@ class CalibrationOptions:
 class ReportOptions:
     """What is measured and drawn."""
 
-    p_target: list[float] = _meaning("prior probabilities of a target, of the detection costs", [0.01, 0.05], "P,P")
-    map_method: Literal["auto", "tsne", "umap", "pca"] = _meaning(
+    p_target: list[float] = meaning("prior probabilities of a target, of the detection costs", [0.01, 0.05], "P,P")
+    map_method: Literal["auto", "tsne", "umap", "pca"] = meaning(
         "how embeddings are laid out in a picture; umap needs umap-learn", "auto"
     )
-    seed: int = _meaning("of the resamples of intervals, and of the map", 0)
-    no_plots: bool = _meaning("write no pictures", False)
-    overwrite: bool = _meaning("replace the results of an earlier run", False)
+    seed: int = meaning("of the resamples of intervals, and of the map", 0)
+    no_plots: bool = meaning("write no pictures", False)
+    overwrite: bool = meaning("replace the results of an earlier run", False)
 
     def __post_init__(self) -> None:
         named = {f"{prior:g}" for prior in self.p_target}

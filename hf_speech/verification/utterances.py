@@ -130,9 +130,9 @@ class Utterances:
                 self.sounds.append(look)
             self.rows[look.id], self._files[look.id] = places[look.content()], look.file
 
-    def row(self, sound: Sound) -> Mapping[str, Any]:
-        """The row of a sound, as a collator takes it."""
-        return _row(self.sources[sound.id])
+    def __getitem__(self, place: int) -> Mapping[str, Any]:
+        """The row of the sound at that place, as a collator takes it."""
+        return _row(self.sources[self.sounds[place].id])
 
     def named(self, rows: Iterable[int], reason: str) -> list[BadUtterance]:
         """The utterances of some rows, with what is wrong with them."""
