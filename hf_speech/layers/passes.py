@@ -20,6 +20,7 @@ from ..data.chunks import Chunk
 from ..data.pieces import Pieces
 from ..data.schema import require_column
 from ..errors import lookup
+from ..memory import give_back
 from ..models.frames import length_batches
 from ..models.masking import masked_mean
 from ..models.pooling import EPS
@@ -171,6 +172,7 @@ def _heard(
     with encoder.ready():
         for batch, tensors in zip(batches, shown, strict=True):
             yield [pieces[i] for i in batch], *encoder(**tensors)
+            give_back()
 
 
 def _pieces_of(

@@ -1,0 +1,201 @@
+"""Cluster labels of frames in files: Parquet, and the JSON files of FT-w2v2-ser."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from ..errors import InputError, list_some
+from ..files import replacing
+from .clusters import column_of, label_type
+
+LABELS = "labels.parquet"
+GROUP_FRAMES = 200_000  # of a row group, about: an hour of speech
+_FIRST, _HOP = "first_seconds", "hop_seconds"
+
+
+class LabelWriter:
+    """Writes labels recording by recording; the file is there when all of them are, or not at all.
+
+    Columns: id; split; seconds; frames (how many); for each number of clusters K `kK`, a list of int16 (int32 above
+    32,768 clusters). The file's metadata say when the frames are, `first_seconds` and `hop_seconds`.
+
+    Args:
+        path: of the Parquet file.
+        counts: numbers of clusters, ascending.
+        first: middle of the first frame of a recording, seconds.
+        hop: from one frame to the next, seconds.
+    """
+
+    def __init__(self, path: Path, counts: Sequence[int], *, first: float, hop: float) -> None:
+        self.counts = list(counts)
+        lists = [(column_of(count), pa.list_(pa.from_numpy_dtype(label_type(count)))) for count in self.counts]
+        self._schema = pa.schema(
+            [("id", pa.string()), ("split", pa.string()), ("seconds", pa.float64()), ("frames", pa.int64()), *lists],
+            metadata={_FIRST: repr(first), _HOP: repr(hop)},
+        )
+        self._path, self._stack = path, ExitStack()
+        self._rows: list[tuple[str, str, float, dict[int, NDArray]]] = []
+
+    def __enter__(self) -> "LabelWriter":
+        temporary = self._stack.enter_context(replacing(self._path))
+        self._file = self._stack.enter_context(pq.ParquetWriter(temporary, self._schema))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None and self._rows:
+            self._write()
+        self._stack.__exit__(*error)
+
+    def add(self, name: str, split: str, seconds: float, labels: Mapping[int, NDArray]) -> None:
+        """Writes the labels of a recording, by number of clusters."""
+        self._rows.append((name, split, seconds, dict(labels)))
+        if sum(len(row[3][self.counts[0]]) for row in self._rows) >= GROUP_FRAMES:
+            self._write()
+
+    def _write(self) -> None:
+        names, splits, seconds, labels = zip(*self._rows, strict=True)
+        lengths = [len(row[self.counts[0]]) for row in labels]
+        offsets = pa.array(np.cumsum([0, *lengths]), pa.int32())
+        lists = [
+            pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([row[count] for row in labels])))
+            for count in self.counts
+        ]
+        columns = [pa.array(names), pa.array(splits), pa.array(seconds, pa.float64()), pa.array(lengths, pa.int64())]
+        self._file.write_table(pa.Table.from_arrays([*columns, *lists], schema=self._schema))
+        self._rows.clear()
+
+
+class FrameLabels(Mapping[str, dict[int, NDArray]]):
+    """The labels of many recordings, on the disk: id -> number of clusters -> (F,) labels of its frames.
+
+    They lie in the cache of `datasets`, mapped, so memory holds what is asked for, and the ids.
+
+    Args:
+        rows: of the file.
+        counts: numbers of clusters, ascending.
+        first: middle of the first frame of a recording, seconds.
+        hop: from one frame to the next, seconds.
+    """
+
+    def __init__(self, rows: Dataset, counts: Sequence[int], first: float, hop: float) -> None:
+        self.counts, self.first, self.hop = list(counts), first, hop
+        self._rows = rows
+        self._places = {name: place for place, name in enumerate(rows["id"])}
+
+    def __getitem__(self, name: str) -> dict[int, NDArray]:
+        place = self._places[name]
+        return {
+            count: self._rows.data.column(column_of(count))[place].values.to_numpy().astype(label_type(count))
+            for count in self.counts
+        }
+
+    def largest(self) -> dict[int, float]:
+        """Number of clusters -> share of all frames that are of the largest one."""
+        shares = {}
+        for count in self.counts:
+            sizes = np.zeros(count, dtype=np.int64)
+            for chunk in self._rows.data.column(column_of(count)).chunks:
+                sizes += np.bincount(chunk.flatten().to_numpy(), minlength=count)
+            shares[count] = float(sizes.max() / max(sizes.sum(), 1))
+        return shares
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def read_frame_labels(path: str | os.PathLike[str]) -> FrameLabels:
+    """The labels that `hf-speech cluster` wrote.
+
+    Args:
+        path: of the Parquet file, or of its folder.
+
+    Raises:
+        InputError: there is no such file, or it holds no labels.
+    """
+    file = Path(path) / LABELS if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; `hf-speech cluster` writes it")
+    try:
+        schema = pq.read_schema(file)
+        first, hop = (float((schema.metadata or {})[key.encode()]) for key in (_FIRST, _HOP))
+        schema.field("id")
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{file}: holds no labels of frames; give what `hf-speech cluster` wrote") from error
+    counts = [int(name[1:]) for name in schema.names if name[:1] == "k" and name[1:].isdecimal()]
+    return FrameLabels(Dataset.from_parquet(str(file)), counts, first, hop)
+
+
+class LabelJson:
+    """Writes labels as FT-w2v2-ser has them: `64-clus.json` {file: [label, ...]}, one for each number of clusters.
+
+    Beside these `all-clus.json`, {file: [labels of the first number, of the second, ...]}.
+
+    Args:
+        folder: where to write.
+        counts: numbers of clusters, ascending.
+    """
+
+    def __init__(self, folder: Path, counts: Sequence[int]) -> None:
+        self.counts = list(counts)
+        self._paths = [*(folder / f"{count}-clus.json" for count in self.counts), folder / "all-clus.json"]
+        self._stack = ExitStack()
+        self._files: list[TextIO] = []
+        self._any = False
+
+    def __enter__(self) -> "LabelJson":
+        temporaries = [self._stack.enter_context(replacing(path)) for path in self._paths]
+        self._files = [self._stack.enter_context(path.open("w", encoding="utf-8")) for path in temporaries]
+        self._put(["{"] * len(self._files))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._put(["\n}\n"] * len(self._files))
+        self._stack.__exit__(*error)
+
+    def add(self, name: str, labels: Mapping[int, NDArray]) -> None:
+        """Writes the labels of a recording, whose id is given, under the name of its file."""
+        plain = [labels[count].tolist() for count in self.counts]
+        start = f"{',' if self._any else ''}\n{json.dumps(json_name(name), ensure_ascii=False)}: "
+        self._put([start + json.dumps(values) for values in [*plain, plain]])
+        self._any = True
+
+    def _put(self, texts: Sequence[str]) -> None:
+        for file, text in zip(self._files, texts, strict=True):
+            file.write(text)
+
+
+def json_name(name: str) -> str:
+    """What FT-w2v2-ser's files call a recording: the last part of its id.
+
+    >>> json_name("session1/Ses01F_impro01_F000.wav")
+    'Ses01F_impro01_F000.wav'
+    """
+    return PurePosixPath(name).name
+
+
+def require_json_names(names: Sequence[str]) -> None:
+    """Refuses ids of which two have one name in FT-w2v2-ser's files.
+
+    Raises:
+        InputError: there are such.
+    """
+    seen: dict[str, str] = {}
+    twice = [f"{seen[json_name(name)]} and {name}" for name in names if seen.setdefault(json_name(name), name) != name]
+    if twice:
+        raise InputError(
+            f"--format json: recordings are told apart by the names of their files, and some are called alike: "
+            f"{list_some(twice, 3)}; leave --format json out"
+        )
