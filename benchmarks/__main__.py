@@ -3,9 +3,9 @@
 import importlib
 import time
 
-SUITES = ("startup", "layer_cost", "padding", "crops", "corpora", "wavlm_sdpa")
+SUITES = ("startup", "layer_cost", "layer_sweep", "padding", "crops", "corpora", "wavlm_sdpa")
 SUITES += ("batching", "frozen", "real_speech", "speakers", "folds", "augmentations")
-SUITES += ("onnx", "embedding", "verification_metrics", "verification_scores", "verification_speech")
+SUITES += ("onnx", "embedding", "verification_metrics", "verification_scores", "verification_speech", "cluster_memory")
 
 
 def main() -> None:

@@ -9,15 +9,15 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
-from ..data.checks import check_rows
-from ..data.schema import Splits, add_columns, class_names_of
-from ..data.targets import labels_of, target_statistics
-from ..errors import InputError
-from ..experiments.folds import Fold, Folds, folds_of
-from ..experiments.members import member_config
-from ..training.arguments import target_rules
-from ..training.config import RunConfig
-from ..training.rows import RunRows, found, labelled_rows, load_used
+from ...data.checks import check_rows
+from ...data.schema import Splits, add_columns, class_names_of
+from ...data.targets import labels_of, target_statistics
+from ...errors import InputError
+from ...training.arguments import target_rules
+from ...training.config import RunConfig
+from ...training.rows import RunRows, found, labelled_rows, load_used
+from ..folds import Fold, Folds, folds_of
+from ..members import member_config
 
 logger = logging.getLogger(__name__)
 
