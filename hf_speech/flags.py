@@ -13,6 +13,7 @@ _OWN = {
     "quickstart": {"--output-dir", "--data-dir", "--overwrite"},
     "train": {"--fields", "--plot-schedule"},
     "pretrain": {"--fields"},
+    "layer-sweep": {"--folds", "--layers", "--probe", "--parallel", "--output-dir"},
     "augment": {"--output-dir", "--recipe", "--count", "--seed"},
     "evaluate": {
         "--split",

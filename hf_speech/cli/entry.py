@@ -23,9 +23,11 @@ from .corpora import add_prepare
 from .demo import add_demo
 from .features import add_embed
 from .hub import add_push
+from .layers import add_layer_sweep
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
 from .pretrain import add_pretrain
+from .pretraining import add_cluster
 from .serving import add_export
 from .training import add_augment, add_experiments, add_quickstart, add_train
 from .verification import add_compare, add_gallery, add_verify
@@ -122,6 +124,8 @@ def parser() -> Parser:
         add_train,
         add_pretrain,
         add_experiments,
+        add_layer_sweep,
+        add_cluster,
         add_evaluate,
         add_predict,
         add_verify,

@@ -87,12 +87,19 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
         return EXIT_OK
     from ..ranks import first_speaks, leave_process_group
     from ..training.arguments import read_config
+    from ..training.classifier import CLASSIFIER
     from ..training.run import summary, train
 
+    work = CLASSIFIER
     with first_speaks():
         given = parse_flags(fields)
         check_fields("train", given)
         config = read_config(options.config, given)
+        if config.learning.adaptation:
+            from ..pretraining.stages import ADAPTED, stages_of
+
+            stages_of(config)
+            work = ADAPTED
     if options.plot_schedule:
         from ..training.preview import plot_learning
 
@@ -100,7 +107,7 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
         return EXIT_OK
     try:
         with first_speaks():
-            results = train(config)
+            results = train(config, work)
     finally:
         leave_process_group()
     if results.model:  # other processes of a distributed run have nothing to say

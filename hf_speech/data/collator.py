@@ -118,7 +118,8 @@ class SpeechCollator:
             rng = None if self.augmentation is None and self.crop_seconds is None else _generator(row)
             speed = self.augmentation.draw_speed(rng) if self.augmentation and rng else 1.0
             try:
-                waveform = self.waveform(row, speed, rng)
+                start, duration = self._crop(row, speed, rng)
+                waveform = self._samples(row, start, duration)
             except InputError as error:
                 if self.refuse:
                     raise
@@ -126,7 +127,8 @@ class SpeechCollator:
                     logger.warning("left out: %s", error)
                 self.skipped[file_name(row["audio"])] = str(error)
             else:
-                clips.append(Clip(row, waveform, self._in_force(waveform, speed), rng))
+                offset = start - (row.get("start") or 0.0)
+                clips.append(Clip(row, waveform, self._in_force(waveform, speed), rng, offset))
         return clips
 
     def _extracted(self, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -175,7 +177,10 @@ class SpeechCollator:
         Raises:
             InputError: broken, or under `min_samples`, by file name.
         """
-        start, duration = self._crop(row, speed, rng)
+        return self._samples(row, *self._crop(row, speed, rng))
+
+    def _samples(self, row: Mapping[str, Any], start: float, duration: float | None) -> np.ndarray:
+        """The samples of a file from a time on (seconds)."""
         channel: Any = channel_of(row, self.channel)
         samples = read_audio(
             row["audio"], sample_rate=self.sample_rate, start=start, duration=duration, channel=channel
@@ -215,12 +220,21 @@ class SpeechCollator:
 
 @dataclass(frozen=True)
 class Clip:
-    """A row that was read: its samples, the speed that it gets, and the generator of what is yet to be drawn."""
+    """A row that was read.
+
+    Attributes:
+        row: the row.
+        waveform: its samples, or those of a crop.
+        speed: that they get.
+        rng: of what is yet to be drawn; None: nothing is.
+        offset: where the crop begins in the row, seconds.
+    """
 
     row: Mapping[str, Any]
     waveform: np.ndarray
     speed: float
     rng: np.random.Generator | None
+    offset: float = 0.0
 
 
 def _generator(row: Mapping[str, Any]) -> np.random.Generator:

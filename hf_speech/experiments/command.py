@@ -90,6 +90,11 @@ def run_crossval(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:
         root = _root(options)
         launcher = launcher_of(options, root)
         config = with_cache(read_config(options.config, fields), root, not options.no_frozen_cache)
+        if config.learning.adaptation:
+            from ..pretraining.stages import shared, stages_of
+
+            stages_of(config)
+            config = shared(config, root)
         results = crossval(config, root, launcher, folds=options.folds, within=options.within, runs=options.runs)
     print(told(results, root))
     return EXIT_OK

@@ -1,4 +1,4 @@
-"""The card of an encoder that has learnt of speech without labels."""
+"""The card of an encoder that was pretrained, or adapted to some speech."""
 
 import json
 import shlex
@@ -12,11 +12,19 @@ from .words import Facts, count, escaped, in_prose, interval_of, is_hub_id, perc
 TASK = "speech-pretraining"
 CAPTION = "Loss during training, and what validation rows said"
 
+# Objective -> what the encoder learnt, and what each number is a share of.
 _LEARNT = {
-    "contrastive": (
-        "to tell hidden frames from others of their utterance (the contrastive objective of wav2vec 2.0)",
-        "the hidden frame is told from all its distractors, other hidden frames of its utterance",
-    ),
+    "contrastive": "without labels, to tell hidden frames from others of their utterance (as wav2vec 2.0 does it)",
+    "clusters": "without labels, of which clusters hidden frames are (masked prediction, as HuBERT and P-TAPT do it)",
+    "labels": "of the labels of utterances, each of its frames by itself and all together (the first phase of P-TAPT)",
+}
+_SHARES = {
+    "contrastive": {"accuracy": "hidden frames that are told from all their distractors"},
+    "clusters": {"accuracy": "hidden frames whose cluster is told, of {k} clusters"},
+    "labels": {
+        "accuracy": "utterances whose label is told",
+        "frame_accuracy": "frames from each of which alone the label of their utterance is told",
+    },
 }
 
 
@@ -51,8 +59,7 @@ def _opening(results: Facts) -> str:
     parts = [
         f"# {escaped(model['name'])}",
         f"This is an encoder of speech, to be fine-tuned: it turns a waveform into frames, and answers no question by "
-        f"itself. It {began}, and learnt of {escaped(data['name'])}, without labels, "
-        f"{_LEARNT[model['problem_type']][0]}.",
+        f"itself. It {began}, and learnt of {escaped(data['name'])}, {_LEARNT[model['problem_type']]}.",
     ]
     if data["synthetic"]:
         parts.append("> **Adapted to synthetic speech.** A program made the speech that it learnt of.")
@@ -100,17 +107,18 @@ def _measured(results: Facts) -> str:
 
 def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:
     model = results["model"]
-    first = metrics[0]
-    value, interval = in_prose(first)
-    guessing = model.get("chance")
-    chance = "" if guessing is None else f"; guessing gives {percent(guessing)}"
-    what = _LEARNT[model["problem_type"]][1]
-    yield f"**{first['name']}**: {value} ({interval}) of the hidden frames: {what}{chance}."
+    for metric in metrics:
+        name, _, k = metric["name"].partition("_k")
+        what = _SHARES[model["problem_type"]][name].format(k=k)
+        value, interval = in_prose(metric)
+        guessing = (model.get("chance") or {}).get(metric["name"])
+        chance = "" if guessing is None else f"; guessing gives {percent(guessing)}"
+        yield f"**{metric['name']}**: {value} ({interval}): {what}{chance}."
     yield (
-        "It says how far the objective was learnt. How good the encoder is for a task is measured by fine-tuning it; "
+        "They say how far the objective was learnt. How good the encoder is for a task is measured by fine-tuning it; "
         "nothing here tells."
     )
-    yield f"The intervals come from a bootstrap over {first['interval_unit']}s."
+    yield f"The intervals come from a bootstrap over {metrics[0]['interval_unit']}s."
 
 
 def _limits(results: Facts) -> str:

@@ -1,7 +1,7 @@
 """Cards of recipes: `hf-speech card model_cards/NAME` writes README.md into their folders.
 
-A recipe is a folder with train.yaml and results.json. Here results.json holds, beside the metrics (none, as long as
-nobody has run it):
+A recipe is a folder with train.yaml (or pretrain.yaml) and results.json. Here results.json holds, beside the metrics
+(none, as long as nobody has run it):
 
     published    [{name, value, unit, dataset, note, source}, ...]: what its original reached
     deviations   [{original, here, reason, fields}, ...]: where this differs from it on purpose; fields are the keys of
@@ -21,10 +21,11 @@ import yaml
 from ..data.home import HOME, preparation
 from ..errors import InputError, one_line
 from ..files import replacing
+from ..pretraining.fields import check_pretraining
 from ..results import FILE_NAME
 from ..training.arguments import read_config
 from ..training.config import GROUPS, RunConfig
-from ..training.recipes import CONFIG_NAME
+from ..training.recipes import CONFIG_NAME, PRETRAINING, config_in
 from .card import markdown_table
 from .words import interval_of, metric_title, value_of
 
@@ -37,6 +38,7 @@ _GROUPS = {
     "split": "what is held out",
     "batches": "batches",
     "learning": "learning",
+    "pretraining": "what is learnt before fine-tuning",
     "run": "about it",
     "training": "fields of transformers' TrainingArguments",
 }
@@ -80,16 +82,19 @@ def render_recipe_card(folder: Path) -> str:
         InputError: no train.yaml or results.json, or one that can't be used.
     """
     folder = folder.resolve()
-    config, facts = read_config(folder / CONFIG_NAME), read_recipe_facts(folder)
+    facts, path = read_recipe_facts(folder), config_in(folder)
+    if path is None:
+        raise InputError(f"{folder}: has no {CONFIG_NAME}; a recipe needs one, or a {PRETRAINING}")
+    config = read_config(path, check=check_pretraining if path.name == PRETRAINING else None)
     sections = [
-        f"# {folder.name}\n\n{_purpose(folder / CONFIG_NAME)}",
-        _how_to_run(folder.name, config, facts),
+        f"# {folder.name}\n\n{_purpose(path)}",
+        _how_to_run(folder.name, config, facts, path.stem),
         *_notes(facts),
-        _fields(config),
+        _fields(config, path.name),
         _measured(facts),
         *_published(facts),
         *_deviations(facts),
-        f"This card is made from `{CONFIG_NAME}` and `{FILE_NAME}` in this folder.",
+        f"This card is made from `{path.name}` and `{FILE_NAME}` in this folder.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -123,10 +128,10 @@ def _purpose(path: Path) -> str:
     return first.removeprefix("# ")
 
 
-def _how_to_run(name: str, config: RunConfig, facts: Facts) -> str:
+def _how_to_run(name: str, config: RunConfig, facts: Facts, command: str) -> str:
     prepare = preparation(str(config.data.dataset), HOME)
     lines = [prepare] if prepare else []
-    lines.append(f"hf-speech train {name} --data-dir {HOME} --output-dir runs/{name}")
+    lines.append(f"hf-speech {command} {name} --data-dir {HOME} --output-dir runs/{name}")
     text = f"## How to run it\n\n```bash\n{chr(10).join(lines)}\n```"
     text += "\n\nIn place of `--data-dir`, `$HF_SPEECH_DATA` can name the folder of prepared corpora."
     if facts["variants"]:
@@ -142,7 +147,7 @@ def _notes(facts: Facts) -> list[str]:
     return ["## What to know\n\n" + "\n".join(f"- {note}" for note in facts["notes"])]
 
 
-def _fields(config: RunConfig) -> str:
+def _fields(config: RunConfig, name: str) -> str:
     """All fields that are not at their default, those of the files below it too, as YAML."""
     given = config.to_dict()
     blocks = []
@@ -152,13 +157,16 @@ def _fields(config: RunConfig) -> str:
         if values:
             blocks.append(f"# {title}\n{_yaml(values)}")
     how = "every field that is not at its default, with what the files below it say"
-    return f"## What it says\n\n`train.yaml`, {how}:\n\n```yaml\n{chr(10).join(blocks)}```"
+    return f"## What it says\n\n`{name}`, {how}:\n\n```yaml\n{chr(10).join(blocks)}```"
 
 
 def _yaml(values: Facts) -> str:
-    """A line a field, and one more for each table in a table."""
+    """A line a field, and one more for each table in a table or a list."""
     lines = []
     for name, value in values.items():
+        if isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+            lines += [f"{name}:", *(f"  - {_in_braces(inner)}" for inner in value)]
+            continue
         if isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
             lines += [f"{name}:", *(f"  {key}: {_in_braces(inner)}" for key, inner in value.items())]
         else:

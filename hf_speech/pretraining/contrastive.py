@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..models.configuration import HfSpeechConfig
 from ..models.encoder import naming
 from ..models.ssl_encoder import SSLEncoder
-from .model import PretrainingModel, PretrainingOutput
+from .model import PretrainingModel, PretrainingOutput, Told, take, with_masks
 from .objectives import contrastive_loss, diversity_loss, perplexity
 from .spans import Masking
 
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 QUANTIZED = ("wav2vec2", "wav2vec2-conformer")  # the encoders for which transformers has codebooks
 _FEW_CODES = 1.5  # in use of each codebook, below which it has collapsed
-_TIME_MASKS = 0.05  # transformers' share of masked frames in fine-tuning, where a config has none
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,8 @@ class ContrastivePretraining(PretrainingModel):
         loss = contrast.loss + self.config.diversity_loss_weight * diversity
         parts = {"contrastive_loss": contrast.loss, "diversity_loss": diversity, "perplexity": used}
         parts["chance"] = contrast.chance
-        return PretrainingOutput(loss, parts, {"accuracy": contrast.told})
+        told = Told(hidden.nonzero()[:, 0], contrast.told)
+        return PretrainingOutput(loss, parts, {"accuracy": told}, len(features))
 
     def collapse(self, numbers: Mapping[str, float]) -> str | None:
         """See the base class: of each codebook hardly more than one code is in use."""
@@ -144,24 +144,8 @@ class ContrastivePretraining(PretrainingModel):
         weights = {f"{stock.base_model_prefix}.{name}": values for name, values in encoder.items()}
         for part in ("quantizer", "project_hid", "project_q"):
             weights |= {f"{part}.{name}": values for name, values in getattr(self, part).state_dict().items()}
-        missing, unexpected = stock.load_state_dict(weights, strict=False)
-        # The conformer's positional convolution is made by transformers and never called.
-        if unexpected or any("pos_conv_embed" not in name for name in missing):
-            raise AssertionError(f"not the weights of {type(stock).__name__}: {missing}, {unexpected}")
+        take(stock, weights)
         stock.save_pretrained(folder)
-
-
-def with_masks(config: PretrainedConfig) -> PretrainedConfig:
-    """A copy by which transformers makes an embedding for hidden frames, and fine-tuning hides as many as published.
-
-    Where masks are off, it makes none.
-    """
-    values = config.to_dict()
-    made = type(config).from_dict(
-        {**values, "apply_spec_augment": True, "mask_time_prob": values["mask_time_prob"] or _TIME_MASKS}
-    )
-    made._attn_implementation = config._attn_implementation
-    return made
 
 
 def load_contrastive(

@@ -1,41 +1,54 @@
-"""The fields of a run that learns without labels: which have a part in it, and what they mean together."""
+"""The fields of a run of pretraining: which have a part in it, and what they mean together."""
 
 import dataclasses
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, lookup
 from ..fields import fit
-from ..models.configuration import BACKBONES
+from ..models.backbones import Wav2VecConfig
+from ..models.configuration import SSL_BACKBONES
 from ..models.presets import PRESETS
 from ..training.arguments import check_encoder, check_learning, require_unused
 from ..training.config import HeadArguments, ModelArguments, RunConfig
 from .contrastive import GumbelTemperature
 from .spans import Masking
 
+ENCODERS = (*SSL_BACKBONES, Wav2VecConfig.model_type)
 _OF_ENCODERS = {"backbone", "backbone_config", "attn_implementation", "layerdrop", "normalize"}
-# Of a model above its encoder, and of rows with labels.
-_WITHOUT_PART = {f.name for f in dataclasses.fields(HeadArguments)}
+_OF_LABELS = {"target", "labels", "class_weights", "soft_labels"}
+# Of a model above its encoder, and of what is measured by it.
+_WITHOUT_PART = {f.name for f in dataclasses.fields(HeadArguments)} - _OF_LABELS
 _WITHOUT_PART |= {f.name for f in dataclasses.fields(ModelArguments)} - _OF_ENCODERS
-_WITHOUT_PART |= {"target", "labels", "bins", "trials", "unit", "max_seconds", "frozen_cache", "regularization"}
-_WITHOUT_PART |= {"push_to_hub", "streaming"}
+_WITHOUT_PART |= {"bins", "trials", "unit", "max_seconds", "frozen_cache", "regularization", "push_to_hub", "streaming"}
+# Objective -> fields that other objectives have.
+_OF_OTHERS = {
+    "contrastive": {*_OF_LABELS, "clusters"},
+    "clusters": {*_OF_LABELS, "temperature"},
+    "labels": {"clusters", "masking", "temperature"},
+}
 
 
 def check_pretraining(config: RunConfig) -> None:
-    """Refuses fields that don't agree, or have no part in learning without labels.
+    """Refuses fields that don't agree, or have no part in what an encoder is to learn.
 
     Raises:
         InputError: the field, and the mend.
     """
+    objective = config.pretraining.objective
     require_unused(config, _WITHOUT_PART, "pretraining")
+    require_unused(config, _OF_OTHERS[objective], f"objective {objective}")
     check_encoder(config)
     check_learning(config)
     if config.model.backbone in PRESETS:
         raise InputError(
-            f"backbone {config.model.backbone} learns with labels only; give an SSL encoder: a checkpoint, or a "
-            f"backbone_config with a model_type of {', '.join(BACKBONES)}"
+            f"backbone {config.model.backbone} is a network that is trained as a whole; give an encoder: a checkpoint, "
+            f"or a backbone_config with a model_type of {', '.join(ENCODERS)}"
         )
+    model_type = config.model.backbone_config.get("model_type")
+    if model_type is not None:
+        lookup(dict.fromkeys(ENCODERS), model_type, "kind of encoder to pretrain")
     if config.learning.freeze == "backbone":
         raise InputError("freeze backbone leaves nothing to pretrain; leave it out")
     masking_of(config)

@@ -1,4 +1,4 @@
-"""What every model that learns of speech without labels is: an encoder, what it learns from, and what comes of it."""
+"""What every model that `hf-speech pretrain` trains is: an encoder, what it learns from, and what comes of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,34 +7,45 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import AutoModel, PretrainedConfig
 
-from ..models.encoder import Encoder
+from ..errors import InputError
+from ..models.configuration import SSL_BACKBONES, HfSpeechConfig
+from ..models.encoder import Encoder, naming
+from ..models.modeling import HfSpeechModel
+from ..training.start import is_finished
+
+_TIME_MASKS = 0.05  # transformers' share of masked frames in fine-tuning, where a config has none
+
+
+@dataclass
+class Told:
+    """Of M things that a model was asked, such as hidden frames: the utterance of each, and which were told right.
+
+    Attributes:
+        rows: (M,) number of the utterance in its batch.
+        right: (M,) bool.
+    """
+
+    rows: Tensor
+    right: Tensor
 
 
 @dataclass
 class PretrainingOutput:
-    """What comes of a batch with M hidden frames.
+    """What comes of a batch.
 
     Attributes:
         loss: scalar, the sum that is learnt from.
         parts: what stands in the log beside it, scalars by name.
-        told: name -> (M,) bool, which hidden frames were told right.
+        told: what was told right, by name.
+        weight: of how many frames, or utterances, the loss is the mean.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
-    told: dict[str, Tensor]
-
-    @property
-    def frames(self) -> int:
-        """M."""
-        return len(next(iter(self.told.values())))
-
-    def numbers(self) -> dict[str, Tensor]:
-        """All of it as scalars by name: the loss, its parts, and the shares of frames that were told right."""
-        shares = {name: right.float().mean() for name, right in self.told.items()}
-        return {"loss": self.loss.detach(), **{name: part.detach() for name, part in self.parts.items()}, **shares}
+    told: dict[str, Told]
+    weight: int
 
 
 class PretrainingModel(nn.Module):
@@ -42,10 +53,11 @@ class PretrainingModel(nn.Module):
 
     Attributes:
         encoder: what is adapted.
-        config: what `save` writes.
+        config: of the encoder, as `save` writes it.
         part_names: of the parts of its loss.
-        told_names: of what hidden frames are told right by.
-        architecture: the class of transformers whose checkpoint `save` writes.
+        told_names: of what it tells right or not.
+        chance: name of what is told -> share that guessing would tell right, where that is known beforehand.
+        architecture: the class whose checkpoint `save` writes.
         negatives: distractors of each hidden frame that a batch has to have.
         optimizer_step: how many steps the optimiser has made; set from outside.
     """
@@ -54,6 +66,7 @@ class PretrainingModel(nn.Module):
     config: PretrainedConfig
     part_names: tuple[str, ...]
     told_names: tuple[str, ...] = ("accuracy",)
+    chance: Mapping[str, float] = {}
     architecture: str
     negatives: int = 0
     optimizer_step: int = 0
@@ -82,5 +95,86 @@ class PretrainingModel(nn.Module):
         return None
 
     def save(self, folder: Path) -> None:
-        """Writes a checkpoint from which every encoder of ours starts."""
-        raise NotImplementedError
+        """Writes a checkpoint from which every encoder of ours starts: of transformers, or of wav2vec 1.0 ours."""
+        save_encoder(self.encoder, self.config, folder)
+
+
+def save_encoder(encoder: Encoder, config: PretrainedConfig, folder: Path) -> None:
+    """Writes the checkpoint of an encoder alone.
+
+    Args:
+        encoder: with all layers of its configuration.
+        config: its configuration.
+        folder: where to write.
+    """
+    if config.model_type not in SSL_BACKBONES:
+        speech = HfSpeechModel(HfSpeechConfig(backbone_config=config, pooling="mean", num_labels=1))
+        speech.frame_encoder.load_state_dict(encoder.state_dict())
+        speech.save_pretrained(folder)
+        return
+    stock = AutoModel.from_config(config)
+    take(stock, encoder.backbone.state_dict())
+    stock.save_pretrained(folder)
+
+
+def take(stock: Any, weights: Mapping[str, Tensor]) -> None:
+    """Puts the weights of ours into a model of transformers.
+
+    Raises:
+        AssertionError: they are not all there, or there are others.
+    """
+    missing, unexpected = stock.load_state_dict(weights, strict=False)
+    # The conformer's positional convolution is made by transformers and never called; without masks there is no
+    # embedding of what is hidden.
+    made = ("pos_conv_embed", "masked_spec_embed")
+    if unexpected or any(not any(part in name for part in made) for name in missing):
+        raise AssertionError(f"not the weights of {type(stock).__name__}: {missing}, {unexpected}")
+
+
+def make_encoder(
+    config: PretrainedConfig, backbone: str | None, layerdrop: float = 0.0, attention: str | None = None
+) -> Encoder:
+    """An encoder with all its layers, from a checkpoint or from scratch.
+
+    Args:
+        config: of the encoder.
+        backbone: folder or Hub name of a checkpoint of it, or of a finished model of ours on it; None: from scratch.
+        layerdrop: probability that a layer is skipped in training.
+        attention: kind of attention; None: the fastest there is.
+
+    Raises:
+        InputError: the checkpoint can't be loaded, or lacks weights of the encoder.
+    """
+    speech: Any = HfSpeechModel.from_backbone(
+        config, pooling="mean", layerdrop=layerdrop, attn_implementation=attention
+    )
+    encoder: Encoder = speech.frame_encoder
+    if backbone is None:
+        return encoder
+    if not is_finished(backbone):
+        speech.frame_encoder.load_pretrained(backbone)
+        return encoder
+    with naming(backbone):
+        found, report = HfSpeechModel.from_pretrained(backbone, config=speech.config, output_loading_info=True)
+    # What lowers the frame rate of wav2vec 1.0 starts at random where the model was without it.
+    fresh = ("masked_spec_embed", "backbone.reduction.weight", "backbone.reduction.bias")
+    absent = sorted(key for key in report["missing_keys"] if not key.endswith(fresh))
+    if absent:
+        raise InputError(
+            f"{backbone}: lacks {len(absent)} weights of the encoder, such as {absent[0]}; it may have been built with "
+            "fewer layers: give the encoder that it started from"
+        )
+    return found.frame_encoder
+
+
+def with_masks(config: PretrainedConfig) -> PretrainedConfig:
+    """A copy by which transformers makes an embedding for hidden frames, and fine-tuning hides as many as published.
+
+    Where masks are off, it makes none.
+    """
+    values = config.to_dict()
+    made = type(config).from_dict(
+        {**values, "apply_spec_augment": True, "mask_time_prob": values["mask_time_prob"] or _TIME_MASKS}
+    )
+    made._attn_implementation = config._attn_implementation
+    return made

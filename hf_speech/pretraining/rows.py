@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.checks import MIN_DURATION, BadAudio
-from ..data.schema import batches, file_name
+from ..data.schema import Splits, batches, file_name
 from ..data.splits import only_rows, split_rows
 from ..errors import InputError
 from ..files import sha256_of
@@ -21,20 +21,23 @@ from ..training.rows import RunRows, check_audio_of, found, load_any
 logger = logging.getLogger(__name__)
 
 
-def unlabelled_rows(arguments: DataArguments, split: SplitArguments, *, min_seconds: float) -> RunRows:
+def unlabelled_rows(
+    arguments: DataArguments, split: SplitArguments, *, min_seconds: float, loaded: Splits | None = None
+) -> RunRows:
     """Reads, splits and checks rows to learn from; those that are held out for testing are not among them.
 
     Args:
         arguments: where the data lies.
         split: what of it is held out.
         min_seconds: shorter rows are left out, with a warning; files that are broken are not passed over so.
+        loaded: rows in the place of those that lie there.
 
     Raises:
         InputError: no data set, a rule that takes nothing, files that can't be used (all of them are listed), rows that
             are all too short, or speech to learn from that is tested on as well.
     """
     arguments = found(arguments)
-    loaded = load_any(arguments)
+    loaded = load_any(arguments) if loaded is None else loaded
     loaded = loaded if split.only is None else only_rows(loaded, split.only)
     group_by = None if split.group_by == "none" else split.group_by
     splits = split_rows(loaded, validation=split.validation, test=split.test, group_by=group_by, seed=split.split_seed)

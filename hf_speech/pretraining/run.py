@@ -1,20 +1,20 @@
 """One run of pretraining, from a config to a folder with an adapted encoder, from which `train` can start."""
 
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from datasets import Dataset
 
-from ..data.schema import item_ids
+from ..data.collator import SpeechCollator
+from ..data.schema import Splits, item_ids
 from ..errors import InputError
 from ..hub.encoder_card import TASK
 from ..metrics.numbers import share_numbers
-from ..models.configuration import HfSpeechConfig
-from ..models.frames import conv_frames, receptive_field
-from ..models.presets import PRESETS
+from ..models.encoder import Encoder
 from ..results import Results, metric_rows
-from ..training.build import augmentation_of, backbone_config, feature_extractor
+from ..training import recipes
+from ..training.build import backbone_config, draft_model, feature_extractor
 from ..training.checkpoints import facts_of
 from ..training.config import RunConfig
 from ..training.costs import energy_of, size_of
@@ -23,77 +23,57 @@ from ..training.hf_arguments import training_arguments
 from ..training.learning import learning_of
 from ..training.rows import RunRows, found
 from ..training.setup import early_stopping, make_sampler, told_of_arguments
-from ..training.start import is_finished
 from ..training.work import Run, Work
-from .collator import MaskedCollator
-from .contrastive import load_contrastive
-from .fields import masking_of, temperature_of
+from .fields import masking_of
 from .model import PretrainingModel
-from .rows import unlabelled_rows
+from .rows import refuse_tested
+from .tasks import OBJECTIVES
 from .trainer import PretrainingTrainer
 
-CONFIG_NAME = "pretrain.yaml"
 
+def make_pretraining(
+    config: RunConfig, folder: Path, *, loaded: Splits | None = None, unheard: Sequence[Dataset] = ()
+) -> Run:
+    """The parts of a run that adapts an encoder.
 
-def make_pretraining(config: RunConfig, folder: Path) -> Run:
-    """The parts of a run that learns without labels.
+    Args:
+        config: of the run.
+        folder: of the run.
+        loaded: rows in the place of those that the config names.
+        unheard: rows of which nothing may be learnt from.
 
     Raises:
-        InputError: fields that don't fit together, an encoder that can't be pretrained, or data that can't be used.
+        InputError: fields that don't fit together, an encoder that can't learn so, or data that can't be used.
     """
     found(config.data)
-    model, extractor = _model(config)
-    least = receptive_field(*_convolutions(model), masking_of(config).min_frames) / extractor.sampling_rate
-    if config.batches.crop_seconds is not None and config.batches.crop_seconds < least:
-        raise InputError(
-            f"crop_seconds is {config.batches.crop_seconds:g}, in which no frame can be hidden; give {least:.3g} or "
-            "more"
-        )
-    rows = unlabelled_rows(config.data, config.split, min_seconds=least)
-    trainer = _trainer(config, rows, model, extractor, _collator(config, model, extractor))
-    return Run(config, folder, rows, model, extractor, trainer)
-
-
-def _model(config: RunConfig) -> tuple[PretrainingModel, Any]:
-    """The model of a run, and its feature extractor."""
-    arguments = config.model
+    objective = OBJECTIVES[config.pretraining.objective]
     backbone = backbone_config(config)
-    if arguments.backbone is not None and is_finished(arguments.backbone):
-        raise InputError(
-            f"backbone {arguments.backbone}: is a finished classifier; give the encoder that it started from"
-        )
-    if arguments.attn_implementation is not None:
-        backbone._attn_implementation = arguments.attn_implementation
-    model = load_contrastive(
-        backbone, arguments.backbone, masking_of(config), temperature_of(config), arguments.layerdrop or 0.0
-    )
-    return model, feature_extractor(arguments, HfSpeechConfig(backbone_config=backbone, num_labels=1))
+    objective.check(config, backbone.model_type)
+    if config.model.attn_implementation is not None:
+        backbone._attn_implementation = config.model.attn_implementation
+    draft = draft_model(config, backbone)
+    extractor = feature_extractor(config.model, draft.config)
+    rows = objective.rows(config, _shortest(config, draft.encoder, extractor.sampling_rate), loaded)
+    for tested in unheard:
+        for name, learned in rows.splits.items():
+            refuse_tested(learned, tested, name)
+    model = objective.model(config, backbone, rows)
+    collator = objective.collator(config, model, rows, extractor)
+    return Run(config, folder, rows, model, extractor, _trainer(config, rows, model, extractor, collator))
 
 
-def _convolutions(model: PretrainingModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    encoder: Any = model.encoder
-    return encoder.kernels, encoder.strides
-
-
-def _collator(config: RunConfig, model: PretrainingModel, extractor: Any) -> MaskedCollator:
-    kernels, strides = _convolutions(model)
-    return MaskedCollator(
-        extractor,
-        masking_of(config),
-        partial(conv_frames, kernels=kernels, strides=strides),
-        model.negatives,
-        crop_seconds=config.batches.crop_seconds,
-        channel=config.data.channel,
-        min_samples=receptive_field(kernels, strides, masking_of(config).min_frames),
-        on_bad=config.data.on_bad_audio,
-        augmentation=augmentation_of(config, extractor.sampling_rate),
-        augment_later=torch.accelerator.is_available(),
-        with_origin=True,
-    )
+def _shortest(config: RunConfig, encoder: Encoder, rate: int) -> float:
+    """The shortest row that can be learnt from, seconds: one frame, or as many as can be hidden."""
+    frames = 1 if config.pretraining.objective == "labels" else masking_of(config).min_frames
+    least = (encoder.min_samples + (frames - 1) * encoder.hop) / rate
+    if config.batches.crop_seconds is not None and config.batches.crop_seconds < least:
+        told = f"crop_seconds is {config.batches.crop_seconds:g}, in which no frame can be hidden; give {least:.3g}"
+        raise InputError(f"{told} or more")
+    return least
 
 
 def _trainer(
-    config: RunConfig, rows: RunRows, model: PretrainingModel, extractor: Any, collator: MaskedCollator
+    config: RunConfig, rows: RunRows, model: PretrainingModel, extractor: Any, collator: SpeechCollator
 ) -> PretrainingTrainer:
     learning = learning_of(config)
     arguments = training_arguments(
@@ -123,7 +103,7 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     """Measures a pretrained encoder on validation rows, and writes its checkpoint into an empty folder."""
     model, trainer = run.model, run.trainer
     assert isinstance(trainer, PretrainingTrainer)
-    metrics, chance = _metrics(run, trainer) if "validation" in run.rows.splits else ([], None)
+    metrics, chance = _metrics(run, trainer) if "validation" in run.rows.splits else ([], {})
     model.save(fresh)
     run.extractor.save_pretrained(fresh)
     learnt = {name: value for name, value in vars(run.config.pretraining).items() if value != {}}
@@ -138,17 +118,23 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     )
 
 
-def _metrics(run: Run, trainer: PretrainingTrainer) -> tuple[list[dict[str, Any]], float | None]:
-    """The shares of the hidden frames of validation rows that are told right, and what guessing would reach."""
+def _metrics(run: Run, trainer: PretrainingTrainer) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The shares of what is asked of validation rows that is told right, and by name what guessing would reach."""
     rows = run.rows.splits["validation"]
-    told = trainer.tell(rows)
+    answers = trainer.tell(rows)
     speakers = rows["speaker_id"] if "speaker_id" in rows.column_names else None
     if speakers is not None and any(speaker is None for speaker in speakers):
         speakers = None
-    numbers = share_numbers(told.right, told.hidden, speakers, run.seed)
+    numbers = [
+        number
+        for name, right in answers.right.items()
+        for number in share_numbers({name: right}, answers.asked[name], speakers, run.seed)
+    ]
+    chance = dict(run.model.chance)
+    if "chance" in answers.sums:
+        chance["accuracy"] = answers.sums["chance"] / answers.sums["weight"]
     ids = item_ids(rows, run.rows.root)
-    rows_of_results = metric_rows(numbers, dataset=data_name(run.config), split="validation", ids=ids)
-    return rows_of_results, told.numbers.get("chance")
+    return metric_rows(numbers, dataset=data_name(run.config), split="validation", ids=ids), chance
 
 
 def _model_facts(run: Run) -> dict[str, Any]:
@@ -159,7 +145,7 @@ def _model_facts(run: Run) -> dict[str, Any]:
         "task": TASK,
         "problem_type": config.pretraining.objective,
         "labels": [],
-        "backbone": origin if origin and origin not in PRESETS else f"{model.config.model_type}, from scratch",
+        "backbone": origin or f"{model.config.model_type}, from scratch",
         "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),
         "layer": "last",
         "pooling": None,
@@ -171,4 +157,4 @@ def _model_facts(run: Run) -> dict[str, Any]:
     }
 
 
-PRETRAINING = Work(make_pretraining, write_pretraining, CONFIG_NAME)
+PRETRAINING = Work(make_pretraining, write_pretraining, recipes.PRETRAINING)

@@ -14,38 +14,44 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
+from ..data.collator import SpeechCollator
 from ..errors import InputError
 from ..models.embedding import evaluating
 from ..models.frames import length_batches
 from ..outcome import BATCH_SECONDS
 from ..training.checkpoints import checkpoints
 from ..training.trainer import SpeechTrainer
-from .collator import MaskedCollator
 from .model import PretrainingModel
 
 _PATIENCE = 3  # lines of the log in a row, after which a collapse is one
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a model tells of the hidden frames of N rows.
+class Answers:
+    """What a model tells of N rows.
 
     Attributes:
-        numbers: see `PretrainingOutput.numbers`, means over all hidden frames.
-        right: name -> (N,) how many hidden frames of each row were told right.
-        hidden: (N,) hidden frames of each row.
+        sums: the loss and its parts, summed over frames, and how many these were ("weight").
+        right: what was told right, by name: (N,) how often in each row.
+        asked: (N,) how often each row was asked, likewise.
     """
 
-    numbers: dict[str, float]
+    sums: dict[str, float]
     right: dict[str, NDArray]
-    hidden: NDArray
+    asked: dict[str, NDArray]
+
+    def counted(self) -> dict[str, float]:
+        """All of it in sums by name, which those of other rows can be added to."""
+        right = {f"right {name}": float(counts.sum()) for name, counts in self.right.items()}
+        asked = {f"asked {name}": float(counts.sum()) for name, counts in self.asked.items()}
+        return {**self.sums, **right, **asked}
 
 
 class PretrainingTrainer(SpeechTrainer):
     """A `SpeechTrainer` of a `PretrainingModel`.
 
-    Beside the loss, the log has its parts, and the share of hidden frames that are told right. Validation rows are
-    hidden by the same masks each time.
+    Beside the loss, the log has its parts, and the share of what is told right. Frames of validation rows are hidden by
+    the same masks each time.
 
     Args:
         collator: of rows.
@@ -54,10 +60,10 @@ class PretrainingTrainer(SpeechTrainer):
 
     model: PretrainingModel
 
-    def __init__(self, *, collator: MaskedCollator, **arguments: Any) -> None:
+    def __init__(self, *, collator: SpeechCollator, **arguments: Any) -> None:
         super().__init__(data_collator=collator, **arguments)
         self.collator = collator
-        self._sums: dict[str, Tensor] = {}
+        self._noted: dict[str, Tensor] = {}
         self._collapsed = 0
 
     def compute_loss(
@@ -65,22 +71,21 @@ class PretrainingTrainer(SpeechTrainer):
     ) -> Any:
         """As the Trainer's; what else there is to know of the batch is noted."""
         outputs = model(**inputs)
-        for name, value in _weighed(outputs).items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+        for name, value in _sums(outputs).items():
+            self._noted[name] = self._noted.get(name, 0.0) + value
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As the Trainer's; lines of training have the parts of the loss, as means over hidden frames of all processes.
+        """As the Trainer's; lines of training have the parts of the loss, as means over what all processes saw.
 
         Raises:
             InputError: what is learnt has collapsed.
         """
-        if "loss" not in logs or not self._sums:
+        if "loss" not in logs or not self._noted:
             return super().log(logs, start_time)
-        names = list(self._sums)
-        sums = self.accelerator.reduce(torch.stack([self._sums[name] for name in names]), "sum").tolist()
-        self._sums = {}
-        numbers = _means(dict(zip(names, sums, strict=True)))
+        noted, self._noted = self._noted, {}
+        sums = self.accelerator.reduce(torch.stack(list(noted.values())), "sum").tolist()
+        numbers = _means(dict(zip(noted, sums, strict=True)))
         super().log({**logs, **{name: round(numbers[name], 5) for name in self.model.names}}, start_time)
         self._look_for_collapse(numbers)
 
@@ -99,11 +104,10 @@ class PretrainingTrainer(SpeechTrainer):
         """The loss and its parts on validation rows; they are logged, and returned under `<prefix>_<name>`."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         with self.watch.apart():
-            told = self.tell(rows, self.args.process_index, self.args.world_size)
-            names = list(told.numbers)
-            weighed = torch.tensor([told.numbers[name] * told.hidden.sum() for name in names] + [told.hidden.sum()])
-            *sums, frames = self.accelerator.reduce(weighed.double().to(self.args.device), "sum").tolist()
-            numbers = {name: value / frames for name, value in zip(names, sums, strict=True)}
+            counted = self.tell(rows, self.args.process_index, self.args.world_size).counted()
+            sums = torch.tensor(list(counted.values()), dtype=torch.float64, device=self.args.device)
+            sums = self.accelerator.reduce(sums, "sum")
+            numbers = _means(dict(zip(counted, sums.tolist(), strict=True)))
             # Of the last digits of a sum nobody is sure: all decide by what the first process found.
             (numbers,) = broadcast_object_list([numbers])
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
@@ -112,7 +116,7 @@ class PretrainingTrainer(SpeechTrainer):
         return values
 
     @torch.no_grad()
-    def tell(self, rows: Dataset, rank: int = 0, ranks: int = 1) -> Told:
+    def tell(self, rows: Dataset, rank: int = 0, ranks: int = 1) -> Answers:
         """What the model tells of rows; of several processes, each asks it of some of the batches.
 
         Args:
@@ -123,28 +127,42 @@ class PretrainingTrainer(SpeechTrainer):
         crop = self.collator.crop_seconds
         longest = np.inf if crop is None else crop * SAMPLE_RATE
         batches = length_batches([min(length, longest) for length in rows["length"]], BATCH_SECONDS * SAMPLE_RATE)
-        sums: dict[str, Tensor] = dict.fromkeys(("loss", *self.model.names), torch.zeros((), device=self.args.device))
-        right = {name: np.zeros(len(rows), dtype=np.int64) for name in self.model.told_names}
-        hidden = np.zeros(len(rows), dtype=np.int64)
+        sums = dict.fromkeys(("weight", "loss", *self.model.part_names), 0.0)
+        right, asked = ({name: np.zeros(len(rows), np.int64) for name in self.model.told_names} for _ in range(2))
         with evaluating(self.model), self.compute_loss_context_manager():
             for batch in tqdm(batches[rank::ranks], desc="validating", disable=None, leave=False):
                 inputs = self._prepare_inputs(self.collator([{**rows[i], "draw": (0, 0, i, 0)} for i in batch]))
                 inputs.pop("origin", None)
                 outputs = self.model(**inputs)
-                places = np.asarray(batch)[inputs["hidden"].nonzero()[:, 0].cpu().numpy()]
-                np.add.at(hidden, places, 1)
-                for name, of_frames in outputs.told.items():
-                    np.add.at(right[name], places, of_frames.cpu().numpy())
-                sums = {name: sums.get(name, 0.0) + value for name, value in _weighed(outputs).items()}
-        return Told(_means({name: float(value) for name, value in sums.items()}), right, hidden)
+                for name, value in _of_loss(outputs).items():
+                    sums[name] += float(value)
+                for name, told in outputs.told.items():
+                    places = np.asarray(batch)[told.rows.cpu().numpy()]
+                    np.add.at(asked[name], places, 1)
+                    np.add.at(right[name], places, told.right.cpu().numpy())
+        return Answers(sums, right, asked)
 
 
-def _weighed(outputs: Any) -> dict[str, Tensor]:
-    """The numbers of an output, each times its hidden frames, and these themselves."""
-    frames = torch.as_tensor(float(outputs.frames), device=outputs.loss.device)
-    return {**{name: value.float() * frames for name, value in outputs.numbers().items()}, "frames": frames}
+def _sums(outputs: Any) -> dict[str, Tensor]:
+    """The numbers of a batch in sums, as `Answers.counted` has them."""
+    right = {f"right {name}": told.right.sum().float() for name, told in outputs.told.items()}
+    asked = {
+        f"asked {name}": torch.as_tensor(float(len(told.rows)), device=outputs.loss.device)
+        for name, told in outputs.told.items()
+    }
+    return {**_of_loss(outputs), **right, **asked}
+
+
+def _of_loss(outputs: Any) -> dict[str, Tensor]:
+    """The loss and its parts, summed over frames, and how many these are."""
+    weight = torch.as_tensor(float(outputs.weight), device=outputs.loss.device)
+    parts = {"loss": outputs.loss, **outputs.parts}
+    return {"weight": weight, **{name: value.detach().float() * weight for name, value in parts.items()}}
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:
-    frames = max(sums.get("frames", 0.0), 1.0)
-    return {name: value / frames for name, value in sums.items() if name != "frames"}
+    """The loss and its parts as means, and what was told right as shares."""
+    weight = max(sums["weight"], 1.0)
+    asked = {name.removeprefix("asked "): count for name, count in sums.items() if name.startswith("asked ")}
+    means = {name: value / weight for name, value in sums.items() if name != "weight" and " " not in name}
+    return {**means, **{name: sums[f"right {name}"] / max(count, 1.0) for name, count in asked.items()}}

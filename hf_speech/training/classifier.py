@@ -1,7 +1,10 @@
 """What a run makes of a classifier: its parts from the fields, and its files and numbers once it has trained."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from ..errors import InputError
 from ..model_facts import model_facts
 from ..results import Results
 from .adapters import save_adapted
@@ -16,14 +19,29 @@ from .recipes import CONFIG_NAME
 from .setup import make_trainer, read_and_build
 from .work import Run, Work
 
+Adapt = Callable[[RunConfig, Path], str]  # fields, folder of a run -> the encoder that it starts from
 
-def make_classifier(config: RunConfig, folder: Path) -> Run:
+
+def make_classifier(config: RunConfig, folder: Path, adapt: Adapt | None = None) -> Run:
     """The parts of a run that trains a classifier.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        adapt: what its field `adaptation` asks for; None: nothing can be done for it here.
 
     Raises:
         InputError: fields that don't fit together, a model that can't be built, or data that can't be used.
     """
-    rows, model, extractor = read_and_build(config)
+    if config.learning.adaptation and adapt is None:
+        raise InputError("adaptation: is done by `hf-speech train` and `crossval`; leave it out here")
+    start = config
+    if config.learning.adaptation and adapt is not None:
+        encoder = adapt(config, folder)
+        start = replace(config, model=replace(config.model, backbone=encoder))
+    rows, model, extractor = read_and_build(start)
+    if start is not config:  # what it was adapted from, not where that lies
+        model.config.backbone_config._name_or_path = config.model.backbone or ""
     if config.batches.frozen_cache is not None:
         rows = run_once(config, rows, model, extractor)
     return Run(config, folder, rows, model, extractor, make_trainer(config, rows, model, extractor))

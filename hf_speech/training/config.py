@@ -2,7 +2,7 @@
 
 Eight groups: the model (`ModelArguments`), its heads (`HeadArguments`), the data (`DataArguments`), what of it is held
 out (`SplitArguments`), how batches are made (`BatchArguments`), how it is learnt (`LearningArguments`), what is learnt
-of speech without labels (`PretrainingArguments`), the run itself (`RunArguments`); and beside them the fields of
+before fine-tuning (`PretrainingArguments`), the run itself (`RunArguments`); and beside them the fields of
 transformers' `TrainingArguments`, under their own names. Nothing changes them after they are read.
 """
 
@@ -119,6 +119,11 @@ class BatchArguments:
 class LearningArguments:
     """What is learnt when, and how fast. A length below 1 is a share of the run, from 1 on it is optimiser steps."""
 
+    adaptation: list[dict[str, Any]] = _meaning(
+        "stages in which the encoder is adapted to the training rows beforehand: [{pretrain: {...}}, {cluster: {...}}, "
+        "...], each with fields of that command",
+        [],
+    )
     schedule: str = _meaning("how the learning rate goes: cosine, linear, triangular2, tri-stage, ...", "cosine")
     schedule_config: dict[str, Any] = _meaning("its options, such as {warmup_steps: 0.1}", {})
     regularization: str | None = _meaning(
@@ -137,11 +142,15 @@ class LearningArguments:
 
 @dataclass(frozen=True)
 class PretrainingArguments:
-    """What an encoder learns of speech without labels; these are fields of `hf-speech pretrain` alone."""
+    """What an encoder learns before it is fine-tuned; these are fields of `hf-speech pretrain` alone."""
 
-    objective: Literal["contrastive"] = _meaning(
-        "what is learnt: contrastive (tell a hidden frame from others, as wav2vec 2.0 does)", "contrastive"
+    objective: Literal["contrastive", "clusters", "labels"] = _meaning(
+        "what is learnt: contrastive (tell a hidden frame from others, as wav2vec 2.0 does), clusters (of which a "
+        "hidden frame is, as HuBERT and P-TAPT do), labels (of utterances, in every frame: P-TAPT's first phase)",
+        "contrastive",
     )
+    clusters: str | None = _meaning("folder that `hf-speech cluster` has written, of the same rows", None)
+    soft_labels: bool = _meaning("objective labels: draw a row's label from its votes each time", False)
     masking: dict[str, Any] = _meaning("which frames are hidden: {share: 0.65, width: 10, least: 2}", {})
     temperature: dict[str, Any] = _meaning(
         "of the choice of codes, by optimiser step: {start: 2.0, factor: 0.999995, end: 0.5}", {}
@@ -155,6 +164,9 @@ class RunArguments:
     output_dir: str | None = _meaning("folder of the finished model", None)
     name: str | None = _meaning("name of the model; none: the folder's", None)
     overwrite: bool = _meaning("replace a finished model in output_dir", False)
+    adaptation_dir: str | None = _meaning(
+        "folder of the stages of adaptation, shared by runs with the same training rows; none: beneath output_dir", None
+    )
     keep_checkpoints: bool = _meaning("whether the Trainer's checkpoints stay beside the finished model", True)
     data_name: str | None = _meaning("name of the data on the card; none: that of `dataset`", None)
     language: list[str] = _meaning("language codes of the speech, for the card", [])
@@ -194,7 +206,7 @@ class RunConfig:
         return {name: value for name, value in self.to_dict().items() if name not in _OF_ONE_RUN}
 
 
-_OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint", "frozen_cache"}
+_OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint", "frozen_cache", "adaptation_dir"}
 _OF_ONE_RUN |= {"push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision"}
 GROUPS: dict[str, Any] = {
     "model": ModelArguments,

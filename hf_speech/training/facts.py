@@ -85,6 +85,7 @@ def recipe_facts(config: RunConfig, arguments: Any, trained_parameters: int) -> 
         "checkpoint": checkpoint_rule(arguments),
         "precision": "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32",
         **({"augment": config.batches.augment} if config.batches.augment else {}),
+        **({"adaptation": without_places(config.learning.adaptation)} if config.learning.adaptation else {}),
         **({"encoder_run_once": True} if config.batches.frozen_cache else {}),
     }
 

@@ -142,7 +142,12 @@ def _worker() -> int:
 
 
 def read_rows(
-    arguments: DataArguments, split: SplitArguments, targets: Mapping[str, TargetRule], *, min_seconds: float
+    arguments: DataArguments,
+    split: SplitArguments,
+    targets: Mapping[str, TargetRule],
+    *,
+    min_seconds: float,
+    loaded: Splits | None = None,
 ) -> RunRows:
     """Reads, splits, labels and checks the rows that a run's arguments name.
 
@@ -151,6 +156,7 @@ def read_rows(
         split: what of it is held out.
         targets: column to be predicted -> how; the first one decides where one has to.
         min_seconds: the shortest usable waveform.
+        loaded: rows in the place of those that lie there.
 
     Raises:
         InputError: no data set, a missing column, an unknown label, a rule that takes nothing, a speaker in two splits
@@ -167,7 +173,8 @@ def read_rows(
         if any(rule.bins or rule.kind == "multi_label_classification" for rule in targets.values()):
             raise InputError("a stream's rows can have neither bins nor several labels: leave out streaming")
         return _read_stream(arguments, split, targets, min_seconds)
-    rows = labelled_rows(arguments, split, targets, load_used(arguments, split.only))
+    loaded = load_used(arguments, split.only) if loaded is None else loaded
+    rows = labelled_rows(arguments, split, targets, loaded)
     checked, bad = check_audio_of(rows.splits, arguments, min_seconds)
     return replace(rows, splits=checked, bad=bad)
 

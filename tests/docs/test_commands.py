@@ -13,8 +13,9 @@ from hf_speech.experiments.grid import find_sweep, read_sweep
 from hf_speech.fields import parse_flags
 from hf_speech.flags import check_fields, take_fields, takes_fields
 from hf_speech.label_map import read_label_map
+from hf_speech.pretraining.fields import check_pretraining
 from hf_speech.training.arguments import check_field, read_config
-from hf_speech.training.recipes import recipe_names
+from hf_speech.training.recipes import PRETRAINING, recipe_names
 
 from .pages import PAGES, ROOT, Page, lines
 
@@ -71,6 +72,9 @@ def test_commands_parse(command: tuple[str, ...], tmp_path: Path) -> None:
         for config in plan.configs:
             for _, point in plan.points():
                 read_config(config, {**plan.fields, **point})
+    elif options.command == "pretrain":
+        config = file_of(options.config, tmp_path)
+        read_config(config, given if config else {"backbone": "x", **given}, check_pretraining)
     elif options.command in ("train", "crossval") and not getattr(options, "fields", False):
         read_config(file_of(options.config, tmp_path), given if options.config else {"backbone": "x", **given})
     elif given:
@@ -84,7 +88,8 @@ def file_of(config: str | None, folder: Path) -> str | None:
     if config is not None and (ROOT / config).exists():
         return str(ROOT / config)
     if config is None or Path(config).suffix != ".yaml":
-        assert config in (None, *recipe_names()) or find_sweep(str(config)), f"{config} does not come along"
+        known = (None, *recipe_names(), *recipe_names(PRETRAINING))
+        assert config in known or find_sweep(str(config)), f"{config} does not come along"
         return config
     (folder / "run.yaml").write_text("backbone: x\n", encoding="utf-8")
     return str(folder / "run.yaml")

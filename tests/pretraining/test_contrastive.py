@@ -59,6 +59,11 @@ def batch_of(model: ContrastivePretraining, rows: list[dict[str, Any]], negative
     return MaskedCollator(extractor, model.masking, frames_of, negatives)(rows)
 
 
+def numbers_of(output: PretrainingOutput) -> dict[str, float]:
+    shares = {name: told.right.float().mean() for name, told in output.told.items()}
+    return {name: float(value) for name, value in {"loss": output.loss, **output.parts, **shares}.items()}
+
+
 @torch.no_grad()
 def said_of(model: ContrastivePretraining, batch: dict[str, Any]) -> PretrainingOutput:
     return model(**batch)
@@ -85,11 +90,11 @@ def test_the_numbers_are_those_of_transformers(
             sampled_negative_indices=negatives,
         )
     count = int(hidden.sum())
-    assert said.frames == count > 10
+    assert said.weight == count > 10
     for name in ("loss", "contrastive_loss", "diversity_loss"):
-        assert float(said.numbers()[name]) == pytest.approx(float(wanted[name]) / count, abs=1e-5)
+        assert float(numbers_of(said)[name]) == pytest.approx(float(wanted[name]) / count, abs=1e-5)
     assert float(said.parts["perplexity"]) == pytest.approx(float(wanted.codevector_perplexity), abs=1e-4)
-    assert 0 < said.numbers()["accuracy"] < 1
+    assert 0 < numbers_of(said)["accuracy"] < 1
 
 
 @pytest.mark.parametrize(("kind", "overrides"), KINDS)
@@ -102,10 +107,10 @@ def test_padding_changes_nothing(kind: str, overrides: dict[str, Any], rows: lis
     together["input_values"][together["attention_mask"] == 0] = 7.0  # what stands there is nobody's
     padded = said_of(model, together)
     alone = [said_of(model, batch_of(model, [row])) for row in rows]
-    assert padded.frames == sum(one.frames for one in alone)
+    assert padded.weight == sum(one.weight for one in alone)
     for name in ("contrastive_loss", "accuracy"):  # of codes in use there is no mean over utterances
-        mean = sum(one.frames * float(one.numbers()[name]) for one in alone) / padded.frames
-        assert float(padded.numbers()[name]) == pytest.approx(mean, abs=1e-5)
+        mean = sum(one.weight * numbers_of(one)[name] for one in alone) / padded.weight
+        assert numbers_of(padded)[name] == pytest.approx(mean, abs=1e-5)
 
 
 def test_masks_are_the_rows_own(rows: list[dict[str, Any]]) -> None:
@@ -135,7 +140,7 @@ def test_it_learns_and_goes_out_as_a_checkpoint(kind: str, rows: list[dict[str, 
     again = load_contrastive(model.config, str(tmp_path), MASKING).eval()
     batch = batch_of(model, rows)
     wanted, found = said_of(model, batch), said_of(again, batch)
-    assert wanted.numbers() == found.numbers()
+    assert numbers_of(wanted) == numbers_of(found)
     encoder = HfSpeechModel.from_backbone(str(tmp_path)).eval()
     values = batch["input_values"]
     with torch.no_grad():

@@ -70,4 +70,27 @@ def flags_of(name: str, checkpoints: Mapping[str, Path]) -> list[str]:
         flags += ["--backbone-config", json.dumps(config.model.backbone_config)]
     if config.data.dataset_config is not None:
         flags += ["--dataset-config", MEETING]
+    if config.learning.adaptation:
+        flags += ["--adaptation", json.dumps([_small_stage(stage) for stage in config.learning.adaptation])]
     return flags
+
+
+# wav2vec 1.0 in small, from scratch, at the frame rate that the recipe gives it.
+_WAV2VEC = {"conv_layers": [[8, 10, 5], [72, 8, 4], [72, 4, 2], [72, 4, 2], [72, 4, 2]], "context_kernels": [2, 3]}
+
+
+def _small_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage of two steps, of the same kind and with all else as it is."""
+    ((kind, fields),) = stage.items()
+    if kind == "cluster":
+        return {kind: {**fields, "counts": [4, 8], "epochs": 1}}
+    small = {**fields, "max_steps": 2, "dataloader_num_workers": 0, "save_strategy": "no", "batch_seconds": 30}
+    small.pop("save_steps")
+    if small.get("schedule_config"):
+        small["schedule_config"] = {**small["schedule_config"], "warmup_steps": 1}
+    if "backbone" in small:
+        del small["backbone"]
+        network = {**_WAV2VEC, **small["backbone_config"]["network_config"]}
+        table = {**small["backbone_config"], "model_type": "wav2vec", "network_config": network}
+        small["backbone_config"] = table
+    return {kind: small}

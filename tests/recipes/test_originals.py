@@ -14,7 +14,7 @@ from .small import NAMES, recipe
 
 CARDS = shipped_folder("model_cards")
 CLASSES = {
-    "wav2vec2-iemocap-vft": 4,
+    **dict.fromkeys(("wav2vec2-iemocap-vft", "wav2vec2-iemocap-tapt", "wav2vec2-iemocap-ptapt"), 4),
     "vgg-dmha-age": 6,
     "wav2vec2-aishell4-frozen": 207,
     "wav2vec2-aishell4-meeting": 7,

@@ -101,7 +101,12 @@ def _check_what_moved(name: str, folder: Path, checkpoints: Mapping[str, Path]) 
     if config.model.backbone not in checkpoints or config.model.lora:
         return
     learning = config.learning
-    before = load_file(checkpoints[str(config.model.backbone)] / "model.safetensors")
+    start = checkpoints[str(config.model.backbone)]
+    if learning.adaptation:
+        start = folder / "adaptation" / f"{len(learning.adaptation)}-pretrain"
+    before = load_file(start / "model.safetensors")
+    if learning.adaptation:  # a whole model of pretraining has its encoder under its name
+        before = {name.removeprefix("wav2vec2."): values for name, values in before.items()}
     after = load_file(folder / "model.safetensors")
     for key, value in before.items():
         now = after.get(f"speech.frame_encoder.backbone.{key}")

@@ -1,0 +1,249 @@
+"""Stages of adaptation before fine-tuning: what they learn from, how they go on, what they refuse."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hf_speech.data.schema import Splits
+from hf_speech.errors import InputError
+from hf_speech.pretraining import stages
+from hf_speech.pretraining.clusters import FACTS
+from hf_speech.pretraining.frame_labels import read_frame_labels
+from hf_speech.pretraining.stages import adapt, key_of, stages_of, training_rows
+from hf_speech.training.arguments import make_config
+
+from ..training.runs import (
+    TINY,
+    command,
+    read_json,
+    read_results,
+    read_table,
+    refusal,
+    same_weights,
+    weights_of,
+    write_table,
+    write_yaml,
+)
+from .test_prediction import WAV2VEC
+
+COMMON: dict[str, Any] = {"max_steps": 2, "batch_seconds": 5, "learning_rate": 1e-3}
+LABELS: dict[str, Any] = {
+    **COMMON,
+    "objective": "labels",
+    "backbone_config": {"model_type": "wav2vec", "network_config": WAV2VEC},
+    "freeze": "cnn",
+    "class_weights": "balanced",
+    "validation": 0.25,
+    "group_by": "none",
+    "save_strategy": "steps",
+    "save_steps": 1,
+}
+CLUSTERS: dict[str, Any] = {**COMMON, "objective": "clusters", "masking": {"share": 0.5, "width": 4}}
+P_TAPT: list[dict[str, Any]] = [
+    {"pretrain": LABELS},
+    {"cluster": {"layer": 1, "counts": [3, 5], "epochs": 2}},
+    {"pretrain": CLUSTERS},
+]
+CONTRASTIVE: dict[str, Any] = {**COMMON, "masking": {"share": 0.5, "width": 4}}
+SMALL: dict[str, Any] = {"max_steps": 2, "test": "speaker_id=speaker03", "validation": "speaker_id=speaker02"}
+
+
+def fields(corpus: Path, folder: Path, adaptation: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {**TINY, **SMALL, "dataset": str(corpus), "adaptation": adaptation, "output_dir": str(folder), **more}
+
+
+def run(corpus: Path, folder: Path, adaptation: list[dict[str, Any]], *flags: object, **more: Any) -> int:
+    values = {**SMALL, "dataset": str(corpus), "adaptation": adaptation, **more}
+    config = write_yaml(folder.with_name(f"{folder.name}.yaml"), **values)
+    return command("train", config, "--output-dir", folder, *flags)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of P-TAPT's four phases."""
+    folder = tmp_path_factory.mktemp("stages") / "run"
+    assert run(corpus, folder, P_TAPT) == 0
+    return folder
+
+
+def changed(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_the_four_phases_leave_what_they_made(finished: Path, corpus: Path) -> None:
+    home = finished / "adaptation"
+    assert sorted(path.name for path in home.iterdir()) == ["1-pretrain", "2-cluster", "3-pretrain", "stages.json"]
+    learned = [row for row in read_table(corpus) if row["speaker_id"] in ("speaker00", "speaker01")]
+    labels = read_frame_labels(home / "2-cluster")
+    assert sorted(labels) == sorted(row["path"] for row in learned) and labels.counts == [3, 5]
+    for name in ("1-pretrain", "3-pretrain"):
+        splits = read_results(home / name)["data"]["splits"]
+        assert sum(split["utterances"] for split in splits.values()) == len(learned)
+    results = read_results(finished)
+    assert results["model"]["backbone"] == "wav2vec2, from scratch"
+    assert results["run"]["arguments"]["adaptation"] == P_TAPT
+    assert yaml.safe_load((finished / "train.yaml").read_text())["adaptation"] == P_TAPT
+
+
+def test_the_run_starts_from_the_last_encoder(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished / "adaptation", folder / "adaptation")
+    assert run(corpus, folder, P_TAPT, "--learning-rate", 1e-12) == 0  # and takes what is finished
+    adapted, model = weights_of(finished / "adaptation" / "3-pretrain"), weights_of(folder)
+    name = "encoder.layers.0.attention.q_proj.weight"
+    assert float((adapted[name] - model[f"speech.frame_encoder.backbone.{name}"]).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("lost", ["between stages", "within a stage", "within fine-tuning"])
+def test_a_killed_run_goes_on_where_it_was(lost: str, corpus: Path, finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "results.json").unlink()
+    home, kept = folder / "adaptation", {"1-pretrain", "2-cluster", "3-pretrain"}
+    if lost == "between stages":
+        shutil.rmtree(home / "3-pretrain")
+        kept -= {"3-pretrain"}
+    elif lost == "within a stage":  # after the first of two steps of the first one
+        for place in ("2-cluster", "3-pretrain"):
+            shutil.rmtree(home / place)
+        (home / "1-pretrain" / "results.json").unlink()
+        shutil.rmtree(home / "1-pretrain" / "checkpoint-2")
+        kept = set()
+    for place in folder.glob("checkpoint-*") if lost != "within fine-tuning" else []:
+        shutil.rmtree(place)
+    before = changed(home)
+    assert run(corpus, folder, P_TAPT) == 0
+    after = changed(home)
+    assert all(after[name] == time for name, time in before.items() if name.partition("/")[0] in kept)
+    assert same_weights(folder, finished) and same_weights(home / "1-pretrain", finished / "adaptation" / "1-pretrain")
+    assert (
+        read_json(home / "2-cluster" / FACTS)["labels"]
+        == read_json(finished / "adaptation/2-cluster" / FACTS)["labels"]
+    )
+
+
+class TestLeaks:
+    """Nothing that is held out is ever heard by a stage."""
+
+    @pytest.mark.parametrize("test", ["speaker_id=speaker03", "0.2"])
+    def test_stages_learn_from_training_rows_alone(
+        self, test: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Lone rows are stratified by the label, which an encoder does not learn: it must not split them anew.
+        config = make_config(fields(corpus, tmp_path / "run", P_TAPT, test=test, group_by="none", validation="none"))
+        rows = training_rows(config)
+        heard: list[set[str]] = []
+        monkeypatch.setattr(stages, "_run", lambda stage, config, home, made, rows: heard.append(paths(rows["train"])))
+        adapt(config, tmp_path / "run")
+        assert len(heard) == 3 and all(one == paths(rows["train"]) for one in heard)
+        assert paths(rows["test"]) and not paths(rows["test"]) & heard[0]
+        assert len(rows["train"]) + len(rows["test"]) == 24
+
+    def test_a_test_file_under_another_name_is_refused(
+        self, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = [{**row, "path": str(corpus.parent / row["path"])} for row in read_table(corpus)]
+        held_out = next(row for row in rows if row["speaker_id"] == "speaker03")
+        twin = Path(shutil.copy(held_out["path"], tmp_path / "twin.wav"))
+        table = write_table(tmp_path / "t.csv", [*rows, {**held_out, "path": str(twin), "speaker_id": "speaker00"}])
+        config = write_yaml(tmp_path / "run.yaml", dataset=str(table), adaptation=[{"pretrain": CONTRASTIVE}], **SMALL)
+        said = refusal(capsys, "train", config, "--output-dir", tmp_path / "out")
+        assert "1 recordings to learn from are tested on too, such as twin.wav" in said
+
+    def test_other_data_with_a_test_file_are_refused(
+        self, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        held_out = next(row for row in read_table(corpus) if row["speaker_id"] == "speaker03")
+        (tmp_path / "wav_path").write_text(f"{corpus.parent / held_out['path']}\n")
+        stage = {"pretrain": {**CONTRASTIVE, "dataset": str(tmp_path / "wav_path")}}
+        assert run(corpus, tmp_path / "out", [stage]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"tested on too, such as {Path(held_out['path']).name}" in said
+
+
+def paths(rows: Any) -> set[str]:
+    return {audio["path"] for audio in rows["audio"]}
+
+
+def test_tapt_is_one_stage(corpus: Path, tmp_path: Path) -> None:
+    assert run(corpus, tmp_path / "run", [{"pretrain": CONTRASTIVE}]) == 0
+    adapted = tmp_path / "run" / "adaptation" / "1-pretrain"
+    assert read_results(adapted)["data"]["splits"]["train"]["utterances"] == 12
+    assert "quantizer.codevectors" in weights_of(adapted)
+
+
+def test_clusters_are_made_anew_of_an_adapted_encoder(corpus: Path, tmp_path: Path) -> None:
+    cluster = {"cluster": {"layer": 2, "counts": [4], "epochs": 1}}
+    again = [{"pretrain": CONTRASTIVE}, cluster, {"pretrain": CLUSTERS}, cluster]
+    assert run(corpus, tmp_path / "run", [*again, {"pretrain": {**CLUSTERS, "backbone": "previous"}}]) == 0
+    home = tmp_path / "run" / "adaptation"
+    first, second = (read_json(home / name / FACTS)["codebook"] for name in ("2-cluster", "4-cluster"))
+    assert first["encoder"]["weights"] != second["encoder"]["weights"]
+    arguments = read_results(home / "5-pretrain")["run"]["arguments"]
+    assert (arguments["backbone"], arguments["clusters"]) == ("3-pretrain", "4-cluster")
+
+
+def test_runs_share_stages_of_the_same_rows(corpus: Path, tmp_path: Path) -> None:
+    config = write_yaml(
+        tmp_path / "train.yaml", dataset=str(corpus), adaptation=[{"pretrain": CONTRASTIVE}], max_steps=1
+    )
+    root = tmp_path / "folds"
+    words = ("--folds", "speaker_id/2", "--runs", 2, "--output-dir", root)
+    assert command("crossval", config, *words) == 0
+    homes = sorted((root / "adaptation").iterdir())
+    assert len(homes) == 2  # a fold each, of two runs
+    names = [[row["id"] for row in read_table(path)] for path in sorted(root.glob("fold*-run1/predictions.csv"))]
+    assert len(names) == 2 and not set(names[0]) & set(names[1])
+    assert all(read_results(home / "1-pretrain")["data"]["splits"]["train"]["utterances"] == 12 for home in homes)
+
+
+def test_other_stages_in_the_folder_are_refused(
+    finished: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished / "adaptation", folder / "adaptation")
+    assert run(corpus, folder, [{"pretrain": CONTRASTIVE}]) == 2
+    assert "holds the adaptation of another run, by stages" in capsys.readouterr().err.splitlines()[-1]
+    assert run(corpus, folder, [{"pretrain": CONTRASTIVE}], "--overwrite", "true") == 0
+    assert sorted(path.name for path in (folder / "adaptation").iterdir()) == ["1-pretrain", "stages.json"]
+
+
+BAD: dict[str, tuple[list[Any], str]] = {
+    "no stage": ([{"pretrain": CONTRASTIVE, "cluster": {}}], "stage 1 is {"),
+    "another word": ([{"pretraining": {}}], "give {pretrain: {...}} or {cluster: {...}}"),
+    "no encoder": ([{"cluster": {"layer": 1}}], "no stage adapts an encoder"),
+    "a stray field": ([{"pretrain": {"head": "mlp"}}], "1-pretrain: fields: head has no part in pretraining"),
+    "a word for a field": ([{"pretrain": {"maxsteps": 3}}], "1-pretrain: fields: unknown field 'maxsteps'"),
+    "no clusters": ([{"pretrain": CLUSTERS}], "1-pretrain: objective clusters: no stage before it clusters frames"),
+    "nothing before": ([{"pretrain": {"backbone": "previous"}}], "backbone previous: no stage before it"),
+    "a field of clusters": (
+        [{"pretrain": CONTRASTIVE}, {"cluster": {"layers": 1}}],
+        "2-cluster: unknown field 'layers'; valid: model, ",
+    ),
+    "no layer": ([{"pretrain": CONTRASTIVE}, {"cluster": {"counts": [3]}}], "2-cluster: give --layer"),
+    "nothing to cluster": (
+        [{"cluster": {"layer": 1, "counts": [3]}}, {"pretrain": CLUSTERS}],
+        "1-cluster: no stage before it has made an encoder; give model",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_stages_that_can_not_be_are_refused_beforehand(case: str, corpus: Path, tmp_path: Path) -> None:
+    adaptation, told = BAD[case]
+    config = make_config(fields(corpus, tmp_path / "run", adaptation))
+    with pytest.raises(InputError) as error:
+        stages_of(config)
+    assert "adaptation" in str(error.value) and told in str(error.value)
+
+
+def test_the_key_is_of_rows_and_stages(corpus: Path, tmp_path: Path) -> None:
+    config = make_config(fields(corpus, tmp_path, [{"pretrain": CONTRASTIVE}]))
+    rows = training_rows(config)
+    other = make_config(fields(corpus, tmp_path, [{"pretrain": {**CONTRASTIVE, "max_steps": 3}}], seed=7))
+    seed = make_config(fields(corpus, tmp_path, [{"pretrain": CONTRASTIVE}], seed=7))
+    fewer = Splits({**rows, "train": rows["train"].select(range(5))})
+    assert key_of(config, rows) == key_of(seed, rows)
+    assert len({key_of(config, rows), key_of(other, rows), key_of(config, fewer)}) == 3
