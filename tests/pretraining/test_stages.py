@@ -1,6 +1,8 @@
 """Stages of adaptation before fine-tuning: what they learn from, how they go on, what they refuse."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ..training.runs import (
     write_table,
     write_yaml,
 )
+from ..training.test_resume import start
 from .test_prediction import WAV2VEC
 
 COMMON: dict[str, Any] = {"max_steps": 2, "batch_seconds": 5, "learning_rate": 1e-3}
@@ -122,6 +125,45 @@ def test_a_killed_run_goes_on_where_it_was(lost: str, corpus: Path, finished: Pa
         read_json(home / "2-cluster" / FACTS)["labels"]
         == read_json(finished / "adaptation/2-cluster" / FACTS)["labels"]
     )
+
+
+# What the run says at the moment of a kill: within each of the four phases, and between them.
+KILLS = (
+    ("1-pretrain: begins", "step 3 of 8"),
+    ("2-cluster: begins", None),
+    ("3-pretrain: begins", None),
+    ("3-pretrain: begins", "step 5 of 8"),
+    ("finished: ", "step 5 of 8"),  # it is finished, and the run itself trains
+)
+
+
+@pytest.mark.slow
+def test_five_kills_change_nothing(corpus: Path, tmp_path: Path) -> None:
+    longer = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
+    stages = [{"pretrain": {**LABELS, **longer}}, P_TAPT[1], {"pretrain": {**CLUSTERS, **longer}}]
+    fields = {**SMALL, **longer, "dataset": str(corpus), "adaptation": stages}
+    config = write_yaml(tmp_path / "run.yaml", **fields)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command("train", config, "--output-dir", whole) == 0
+    for first, then in KILLS:
+        process = start(config, killed)
+        assert process.stderr is not None
+        waiting = [first, *([then] if then else [])]
+        for line in process.stderr:
+            if waiting and waiting[0] in line:
+                waiting.pop(0)
+            if not waiting:
+                break
+        assert not waiting, f"never said: {waiting[0]}"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    assert command("train", config, "--output-dir", killed) == 0
+    for place in (".", "adaptation/1-pretrain", "adaptation/3-pretrain"):
+        assert same_weights(whole / place, killed / place), place
+    one, two = (read_frame_labels(folder / "adaptation" / "2-cluster") for folder in (whole, killed))
+    assert list(one) == list(two) and all((one[name][5] == two[name][5]).all() for name in one)
+    assert not [path for path in killed.rglob(".*") if path.name != ".gitignore"]  # nothing half-written is left
 
 
 class TestLeaks:
