@@ -1,9 +1,10 @@
 """`hf-speech cluster`: k-means on frames."""
 
 import argparse
+import os
 from pathlib import Path
 
-from ..errors import EXIT_OK
+from ..errors import EXIT_OK, InputError
 from ..flags import add_flags, given_flags
 from ..pretraining.cluster_options import ClusterOptions, FitOptions, PassOptions, RecordingOptions
 from .parser import Commands, add_command
@@ -32,6 +33,11 @@ def add_cluster(commands: Commands) -> None:
 
 
 def _cluster(options: argparse.Namespace, fields: list[str]) -> int:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from ..ranks import first_speaks
+
+        with first_speaks():
+            raise InputError("cluster runs in one process: leave `accelerate launch` or torchrun out")
     if options.counts is not None:
         words = [word.strip() for word in options.counts.split(",")]
         options.counts = [int(word) if word.isdecimal() else word for word in words]

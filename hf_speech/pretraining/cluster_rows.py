@@ -31,7 +31,6 @@ from ..files import is_full, locked, sha256_of, to_disk
 from ..fingerprint import fingerprint
 from ..layers.encoders import LayeredEncoder, load_layers
 from ..layers.passes import frames_of_rows
-from ..ranks import join_ranks
 from ..results import run_facts
 from ..store import require_room
 from ..training.rows import check_audio_of, found, load_any
@@ -97,7 +96,7 @@ def cluster(
         InputError: something that was given can't be used.
     """
     started, place, fit = time.monotonic(), Path(folder), options.fit
-    _require_alone(place, options)
+    _require_free(place, options)
     codebook = None if fit.codebook is None else load_codebook(fit.codebook)
     if codebook is not None and fit.counts:
         codebook = codebook.only(fit.counts)
@@ -150,10 +149,8 @@ def told(facts: Mapping[str, Any], folder: Path) -> str:
 # --- what is given ----------------------------------------------------------------------------------------------------
 
 
-def _require_alone(folder: Path, options: ClusterOptions) -> None:
-    """Refuses several processes, and a folder whose content would be lost."""
-    if join_ranks()[1] > 1:
-        raise InputError("cluster runs in one process: leave `accelerate launch` or torchrun out")
+def _require_free(folder: Path, options: ClusterOptions) -> None:
+    """Refuses a folder whose content would be lost."""
     if (folder / FACTS).exists() and not options.fit.overwrite:
         raise InputError(f"{folder}: holds clusters already; give another --output-dir, or --overwrite")
     if options.fit.codebook is not None and Path(options.fit.codebook).absolute() == folder.absolute():

@@ -28,11 +28,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
+
 from ..data.schema import Splits, class_names_of
 from ..errors import InputError
 from ..fields import fit
 from ..files import locked, replacing
 from ..models.presets import merged
+from ..ranks import wait_for_all
 from ..results import FILE_NAME
 from ..training.arguments import make_config, target_rules
 from ..training.classifier import CLASSIFIER, make_classifier
@@ -128,8 +132,12 @@ def adapt(config: RunConfig, folder: Path) -> str:
     own = config.run.adaptation_dir is None
     home = folder / FOLDER if own else Path(str(config.run.adaptation_dir)) / key_of(config, rows)
     made: dict[str, str] = {}
+    _meet(config)
+    first = os.environ.get("RANK", "0") == "0"
     with _alone(home):
-        _claim(home, config, rows)
+        if first:
+            _claim(home, config, rows)
+        wait_for_all()
         for stage in stages:
             place = home / stage.name
             if (place / stage.mark).exists():
@@ -137,6 +145,7 @@ def adapt(config: RunConfig, folder: Path) -> str:
             else:
                 logger.info("adaptation, %s: begins", stage.name)
                 _run(stage, config, home, made, rows)
+            wait_for_all()  # the first process writes, and measures, what the others have trained with it
             made[stage.kind] = stage.name
     return str(home / made["pretrain"])
 
@@ -211,6 +220,12 @@ def _alone(home: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _meet(config: RunConfig) -> None:
+    """Before processes of a run wait for each other, they meet by the means that training will use."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState(cpu=bool(config.training.get("use_cpu")) or not torch.accelerator.is_available())
+
+
 def _run(stage: Stage, config: RunConfig, home: Path, made: Mapping[str, str], rows: Splits) -> None:
     """Runs one stage."""
     place = home / stage.name
@@ -219,6 +234,8 @@ def _run(stage: Stage, config: RunConfig, home: Path, made: Mapping[str, str], r
         given = None if "dataset" in stage.fields else Splits({"train": rows["train"]}, rows.class_names)
         make = partial(make_pretraining, loaded=given, unheard=[rows[name] for name in rows if name != "train"])
         train(fields, Work(make, PRETRAINING.write, PRETRAINING.config_name))
+        return
+    if os.environ.get("RANK", "0") != "0":
         return
     model = stage.fields.get("model") or str(home / made["pretrain"])
     options = _cluster_options(stage, config)

@@ -17,6 +17,7 @@ from hf_speech.pretraining.frame_labels import read_frame_labels
 from hf_speech.pretraining.stages import adapt, key_of, stages_of, training_rows
 from hf_speech.training.arguments import make_config
 
+from ..ranks import finish_ranks
 from ..training.runs import (
     TINY,
     command,
@@ -289,3 +290,17 @@ def test_the_key_is_of_rows_and_stages(corpus: Path, tmp_path: Path) -> None:
     fewer = Splits({**rows, "train": rows["train"].select(range(5))})
     assert key_of(config, rows) == key_of(seed, rows)
     assert len({key_of(config, rows), key_of(other, rows), key_of(config, fewer)}) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_stages_together(corpus: Path, tmp_path: Path) -> None:
+    config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus), adaptation=P_TAPT, **SMALL)
+    said = finish_ranks("-m", "hf_speech.cli", "train", config, "--output-dir", tmp_path / "run")
+    home = tmp_path / "run" / "adaptation"
+    assert len(read_frame_labels(home / "2-cluster")) == 12
+    for name in ("1-pretrain", "3-pretrain"):
+        assert read_results(home / name)["run"]["steps"] == 2
+        assert sum(line.endswith(f"adaptation, {name}: begins") for line in said) == 1
+    assert sum("on each of 2 ranks" in line for line in said) == 3  # two stages, and the run itself
+    again = finish_ranks("-m", "hf_speech.cli", "train", config, "--output-dir", tmp_path / "run", "--overwrite")
+    assert sum("is finished" in line for line in again) == 3
