@@ -60,7 +60,7 @@ _TITLES = {
     "fnmr": "FNMR",
     "fmr": "FMR",
 }
-_LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
+LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
 _NAMED_LAYERS = 8  # more lines than that have names at some of them only
 _NOT_METRICS = ("_runtime", "_per_second", "_time")
 
@@ -145,7 +145,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[st
         raise InputError("the history has no loss and no eval_ metric to plot; was anything logged?")
     figure, *rows = new_figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
     for axes, (title, lines) in zip(rows, panels.items(), strict=True):
-        for (key, name), (colour, marker) in zip(lines, cycle(_LINES), strict=False):
+        for (key, name), (colour, marker) in zip(lines, cycle(LINES), strict=False):
             points = [(entry["step"], entry[key]) for entry in history if key in entry]
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=name)
         axes.set_ylabel(title)
@@ -181,7 +181,7 @@ def plot_schedule(
     if not len(steps):
         raise InputError("the schedule has no steps to plot; give those of a run of one step or more")
     figure, axes = new_figure(6.4, 3.2 + 0.2 * ceil(len(phases) / 2))
-    for (first, last, label), (colour, _) in zip(phases, cycle(_LINES[1:]), strict=False):
+    for (first, last, label), (colour, _) in zip(phases, cycle(LINES[1:]), strict=False):
         axes.axvspan(first, last, color=colour, alpha=0.15, linewidth=0, label=label)
     for i, (first, name) in enumerate(openings):
         axes.axvline(first, color="0.6", linewidth=0.6)
@@ -225,7 +225,7 @@ def plot_numbers(metrics: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         for y, metric in enumerate(group):
             axes.plot([metric["low"], metric["high"]], [y, y], color=BLUE, linewidth=2, marker="|", markersize=9)
             axes.plot(metric["value"], y, color=VERMILION, marker="o", markersize=7)
-        axes.set_yticks(range(len(group)), [f"{_title(m['name'])}\n{m['split']}, n = {m['n']}" for m in group])
+        axes.set_yticks(range(len(group)), [f"{short_title(m['name'])}\n{m['split']}, n = {m['n']}" for m in group])
         axes.set(xlabel=f"{unit}, with 95 % interval", ylim=(len(group) - 0.5, -0.5))
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
@@ -245,38 +245,6 @@ def plot_layers(shares: Sequence[float], path: str | os.PathLike[str]) -> "Figur
     axes.set_xticks(range(len(shares)), ["input", *map(str, range(1, len(shares)))], size=8)
     axes.set(xlabel="layer", ylabel="share (%)")
     figure.legend(frameon=False, loc="outside upper center")
-    return save_figure(figure, path)
-
-
-def plot_folds(
-    folds: Sequence[str],
-    members: Sequence[Mapping[str, Any]],
-    metrics: Sequence[Mapping[str, Any]],
-    path: str | os.PathLike[str],
-) -> "Figure":
-    """The first number of every run, fold by fold, and the mean with its 95 % interval as a band.
-
-    Args:
-        folds: their names, in order.
-        members: {"fold", "run", "metrics": {name: value}} of every run.
-        metrics: the means over all, as in results.json; the first one is drawn.
-        path: of the picture.
-    """
-    number = metrics[0]
-    figure, axes = new_figure(min(16.0, max(5.0, 2.0 + 0.45 * len(folds))), 3.6)
-    axes.axhspan(number["low"], number["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % interval")
-    axes.axhline(number["value"], color=BLUE, label="mean")
-    # Runs of one fold stand beside each other, as equal ones would hide each other.
-    runs = max(member["run"] for member in members)
-    aside = {run: 0.12 * (run - (runs + 1) / 2) / max(1, runs / 5) for run in range(1, runs + 1)}
-    places = [folds.index(member["fold"]) + aside[member["run"]] for member in members]
-    values = [np.nan if (value := member["metrics"][number["name"]]) is None else value for member in members]
-    axes.plot(places, values, "o", color=VERMILION, markersize=5, alpha=0.7, label="runs")
-    axes.set_xticks(range(len(folds)), folds, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set(ylabel=f"{_title(number['name'])} ({number['unit']})", xlim=(-0.5, len(folds) - 0.5))
-    axes.grid(axis="y", color="0.9")
-    axes.set_axisbelow(True)
-    figure.legend(frameon=False, loc="outside upper center", ncols=3)
     return save_figure(figure, path)
 
 
@@ -300,7 +268,7 @@ def plot_sweep(
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     place = {value: value if numeric else i for i, value in enumerate(values)}
     figure, axes = new_figure(6.4, 3.6 + 0.2 * ceil(len(lines) / 2))
-    for (label, points), (colour, marker) in zip(lines.items(), cycle(_LINES), strict=False):
+    for (label, points), (colour, marker) in zip(lines.items(), cycle(LINES), strict=False):
         points = sorted(points, key=lambda point: place[point[0]])
         at = [place[value] for value, found in points if len(found)]
         means = [float(np.mean(found)) for _, found in points if len(found)]
@@ -317,7 +285,7 @@ def plot_sweep(
         axes.set_xscale("log")
     elif not numeric:
         axes.set_xticks(range(len(values)), [str(value) for value in values], rotation=30, ha="right")
-    axes.set(xlabel=name, ylabel=f"{_title(metric)} (validation)")
+    axes.set(xlabel=name, ylabel=f"{short_title(metric)} (validation)")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     if any(lines):
@@ -325,10 +293,10 @@ def plot_sweep(
     return save_figure(figure, path)
 
 
-def _title(metric: str) -> str:
+def short_title(metric: str) -> str:
     """A metric in words, behind its task's name where there is one.
 
-    >>> _title("uar"), _title("age/mae")
+    >>> short_title("uar"), short_title("age/mae")
     ('UAR', 'age: mean absolute error')
     """
     task, _, name = metric.rpartition("/")
@@ -341,7 +309,7 @@ def _panel(metric: str) -> str:
     for kind, group in (("fraction", _FRACTIONS), ("correlation", _CORRELATIONS)):
         if name in group:
             return (f"{task}: " if task else "") + f"{kind} (validation)"
-    return _title(metric)
+    return short_title(metric)
 
 
 def _line(metric: str) -> str:

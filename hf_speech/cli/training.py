@@ -48,9 +48,8 @@ def add_train(commands: Commands) -> None:
 
 def add_experiments(commands: Commands) -> None:
     """Puts `crossval` and `sweep` into the parser."""
-    crossval = add_command(
-        commands, "crossval", _crossval, "folds x runs of one recipe, and one table", command.CROSSVAL
-    )
+    does = "folds x runs of a recipe, or of several side by side, and one table"
+    crossval = add_command(commands, "crossval", _crossval, does, command.CROSSVAL)
     command.add_flags_of_crossval(crossval)
     sweep = add_command(commands, "sweep", _sweep, "a grid x seeds, and the best by validation", command.SWEEP)
     command.add_flags_of_sweep(sweep)

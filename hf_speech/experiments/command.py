@@ -5,15 +5,20 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_OK, InputError
 from ..flags import add_flags, check_fields, given_flags
 from .options import SlurmOptions
 
+if TYPE_CHECKING:
+    from ..training.config import RunConfig
+
 CROSSVAL = "hf-speech crossval train.yaml --folds speaker_id --runs 3 --output-dir runs/folds --parallel 2\n"
 CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --dataset iemocap --folds session_id --runs 5 "
 CROSSVAL += "--output-dir runs/iemocap\n"
+CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft wav2vec2-iemocap-tapt wav2vec2-iemocap-ptapt --dataset iemocap "
+CROSSVAL += "--folds session_id --runs 5 --output-dir runs/iemocap\n"
 CROSSVAL += "hf-speech crossval wav2vec2-iemocap-vft --folds label_1.json,label_2.json --audio-root wav "
 CROSSVAL += "--output-dir runs/labels\n"
 CROSSVAL += "hf-speech crossval wav2vec2-aishell4-meeting --dataset-config all --within recording_id "
@@ -28,6 +33,8 @@ SWEEP += "hf-speech sweep few-samples-rates --launcher slurm --partition gpu --g
 def add_flags_of_crossval(parser: argparse.ArgumentParser) -> None:
     """Puts the flags of `crossval` into its parser."""
     parser.add_argument("config", metavar="CONFIG.yaml", help="fields of the runs, or the name of a recipe")
+    parser.add_argument("others", metavar="CONFIG.yaml", nargs="*", help="further ones, by the same folds: one table "
+                        "of all side by side, and their differences to the first")  # fmt: skip
     parser.add_argument("--folds", help="what is held out in turn: COLUMN, COLUMN/5, or label files one.json,two.json")
     parser.add_argument("--within", metavar="COLUMN", help="a model of its own for each value, such as each meeting")
     parser.add_argument("--runs", type=int, default=1, help="runs of each fold, each with the next seed (%(default)s)")
@@ -80,24 +87,36 @@ def launcher_of(options: argparse.Namespace, root: Path) -> Any:
 
 def run_crossval(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:
     """`hf-speech crossval` with its flags, and fields of the runs."""
-    from ..training.arguments import read_config
+    from .beside_page import told as told_beside
     from .crossval import crossval
-    from .frozen import with_cache
+    from .side_by_side import names_of, side_by_side
     from .tables import told
 
     with _experiment():
         check_fields("crossval", fields)
         root = _root(options)
         launcher = launcher_of(options, root)
-        config = with_cache(read_config(options.config, fields), root, not options.no_frozen_cache)
-        if config.learning.adaptation:
-            from ..pretraining.stages import shared, stages_of
-
-            stages_of(config)
-            config = shared(config, root)
-        results = crossval(config, root, launcher, folds=options.folds, within=options.within, runs=options.runs)
-    print(told(results, root))
+        folds = {"folds": options.folds, "within": options.within, "runs": options.runs}
+        if options.others:
+            names = names_of([options.config, *options.others])
+            configs = {name: _config(config, options, fields, root) for name, config in names.items()}
+            said = told_beside(side_by_side(configs, root, launcher, **folds), root)
+        else:
+            said = told(crossval(_config(options.config, options, fields, root), root, launcher, **folds), root)
+    print(said)
     return EXIT_OK
+
+
+def _config(name: str, options: argparse.Namespace, fields: Mapping[str, Any], root: Path) -> "RunConfig":
+    """The fields of the runs of one recipe, with places for what all runs share."""
+    from ..pretraining.stages import shared, stages_of
+    from ..training.arguments import read_config
+    from .frozen import with_cache
+
+    config = with_cache(read_config(name, fields), root, not options.no_frozen_cache)
+    if config.learning.adaptation:
+        stages_of(config)
+    return shared(config, root)
 
 
 def run_sweep(options: argparse.Namespace, fields: Mapping[str, Any]) -> int:

@@ -10,6 +10,8 @@ The folder holds, beside those of the runs (members.py):
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ import numpy as np
 from ..errors import InputError
 from ..files import write_table
 from ..metrics.numbers import voices
-from ..plots import FILE_NAMES, plot_confusion, plot_folds
+from ..plots import FILE_NAMES, plot_confusion
 from ..predictions import Predictions, read_predictions
 from ..results import Results, metric_rows, run_facts
 from ..training.config import RunConfig
 from ..training.facts import data_name, public_arguments
 from ..training.work import DEFAULT_SEED
 from .fold_numbers import FoldPart, fold_numbers
+from .fold_plots import plot_folds
 from .folds import Folds, folds_of
 from .jobs import Launcher
 from .members import Ended, Member, experiment_folder, measured, member_config, run_members
@@ -33,6 +36,46 @@ from .tables import FOLDS_PLOT, TABLE, dead_or_done, write_page
 logger = logging.getLogger(__name__)
 
 MAX_RUNS = 1000
+
+Grid = list[list[Predictions]]  # what R runs predicted on F folds
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The runs of one recipe.
+
+    Attributes:
+        config: of the runs.
+        root: its folder.
+        made: the folds.
+        members: folds x runs.
+        definition: what experiment.yaml says of it.
+    """
+
+    config: RunConfig
+    root: Path
+    made: Folds
+    members: list[Member]
+    definition: dict[str, Any]
+
+    def folder(self) -> AbstractContextManager[None]:
+        """Holds the folder; see `experiment_folder`."""
+        return experiment_folder(self.root, self.definition)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What all runs predicted of one task, with the utterances of all folds in a row.
+
+    Attributes:
+        ids: (N,) names of the utterances.
+        speakers: (N,) whom to resample; None: they are not known, or are the classes.
+        parts: R runs of F folds.
+    """
+
+    ids: list[str]
+    speakers: Sequence[str] | None
+    parts: list[list[FoldPart]]
 
 
 def crossval(
@@ -61,6 +104,26 @@ def crossval(
         InputError: folds that can't be made, another experiment in the folder.
         BrokenRunError: some runs died; the table is written, and says of which.
     """
+    planned = plan(config, root, folds, within, runs)
+    with planned.folder():
+        ended = run_members(root, planned.members, launcher, lambda now: write_table(table_rows(now), root / TABLE))
+        dead_or_done(ended, root)
+        return finish(planned, ended)
+
+
+def plan(
+    config: RunConfig, root: Path, folds: str | None, within: str | None, runs: int, place: str = ""
+) -> CrossValidation:
+    """Looks at the folds of a cross-validation, and names its runs; see `crossval`.
+
+    Args:
+        config: of the runs.
+        root: its own folder.
+        folds: what is held out in turn.
+        within: column whose values get a model each.
+        runs: of each fold.
+        place: its folder in that of several; empty: it is the only one.
+    """
     if not 1 <= runs <= MAX_RUNS:
         raise InputError(f"--runs {runs}: give a number from 1 to {MAX_RUNS}")
     made = folds_of(config, folds, within)
@@ -72,20 +135,24 @@ def crossval(
             f"{fold.name}-run{run}",
             member_config(config, {**fold.fields, "seed": seed + run - 1}, f"fold {fold.name}"),
             {"fold": fold.name, "tested": fold.tested, "run": run, "seed": seed + run - 1},
+            place,
         )
         for run in range(1, runs + 1)
         for fold in made.folds
     ]
     definition = {"kind": "cross-validation", "fixed": ["folds"], "folds": folds or f"within {within}", "runs": runs}
-    with experiment_folder(root, {**definition, "rows": {"all": made.fingerprint}, "fields": config.recipe()}):
-        ended = run_members(root, members, launcher, lambda now: write_table(_rows(now), root / TABLE))
-        dead_or_done(ended, root)
-        results = _results(root, config, made, ended)
-        _write(root, results, made)
+    definition |= {"rows": {"all": made.fingerprint}, "fields": config.recipe()}
+    return CrossValidation(config, root, made, members, definition)
+
+
+def finish(planned: CrossValidation, ended: Sequence[Ended]) -> Results:
+    """Writes what came out of runs of which all are finished."""
+    results = _results(planned, ended)
+    _write(planned.root, results, planned.made)
     return results
 
 
-def _rows(ended: Sequence[Ended]) -> list[dict[str, Any]]:
+def table_rows(ended: Sequence[Ended]) -> list[dict[str, Any]]:
     """table.csv: a row a run, with the numbers of all."""
     names = list(dict.fromkeys(number["name"] for one in ended if one.results for number in measured(one.results)))
     rows = []
@@ -97,22 +164,34 @@ def _rows(ended: Sequence[Ended]) -> list[dict[str, Any]]:
     return rows
 
 
-def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended]) -> Results:
+def grids_of(planned: CrossValidation, ended: Sequence[Ended]) -> dict[str, Grid]:
+    """What all runs predicted; before the names of the numbers of each task: "", or, of several, `<task>/`."""
+    tables = {
+        (one.member.marks["run"], one.member.marks["fold"]): read_predictions(
+            planned.root / one.member.name, one.results
+        )
+        for one in ended
+        if one.results is not None
+    }
+    runs, order = sorted({run for run, _ in tables}), [fold.name for fold in planned.made.folds]
+    tasks = list(next(iter(tables.values())))
+    return {
+        f"{task}/" if len(tasks) > 1 else "": [[tables[run, fold][task] for fold in order] for run in runs]
+        for task in tasks
+    }
+
+
+def _results(planned: CrossValidation, ended: Sequence[Ended]) -> Results:
+    root, config, made = planned.root, planned.config, planned.made
     finished = [(one, one.results) for one in ended if one.results is not None]
     first = finished[0][1]
     split = next((number["split"] for number in measured(first)), "test")
-    tables = [read_predictions(root / one.member.name, results) for one, results in finished]
-    runs = sorted({one.member.marks["run"] for one, _ in finished})
-    order = [fold.name for fold in made.folds]
-    place = {(one.member.marks["run"], one.member.marks["fold"]): i for i, (one, _) in enumerate(finished)}
     metrics: list[dict[str, Any]] = []
-    for task in tables[0]:
-        grid = [[tables[place[run, fold]][task] for fold in order] for run in runs]
-        prefix = f"{task}/" if len(tables[0]) > 1 else ""
-        metrics += _numbers(grid, prefix, data_name(config), split)
+    for prefix, grid in grids_of(planned, ended).items():
+        metrics += _numbers(pooled(grid), prefix, data_name(config), split)
     of_experiment = {
         "folds": made.rule,
-        "runs": len(runs),
+        "runs": len({one.member.marks["run"] for one, _ in finished}),
         "skipped": made.skipped,
         "checkpoint": first.run["recipe"].get("checkpoint"),
         "members": [
@@ -150,12 +229,15 @@ def _results(root: Path, config: RunConfig, made: Folds, ended: Sequence[Ended])
     )
 
 
-def _numbers(grid: list[list[Predictions]], prefix: str, dataset: str, split: str) -> list[dict[str, Any]]:
-    """The numbers of one task: R runs of F folds."""
-    number: dict[str, int] = {}
-    for one in grid[0]:
-        for item in one.ids:
-            number.setdefault(item, len(number))
+def pooled(grid: Grid, ids: Sequence[str] | None = None) -> Pooled:
+    """Puts the utterances of all folds in a row.
+
+    Args:
+        grid: of one task.
+        ids: their names in the order they are to have; None: as they come.
+    """
+    names = dict.fromkeys(item for one in grid[0] for item in one.ids) if ids is None else ids
+    number = {item: i for i, item in enumerate(names)}
     speakers, labels = [""] * len(number), [""] * len(number)
     for one in grid[0]:
         for item, speaker, label in zip(one.ids, one.speakers, one.labels, strict=True):
@@ -166,10 +248,14 @@ def _numbers(grid: list[list[Predictions]], prefix: str, dataset: str, split: st
     known: Sequence[str] | None = speakers if all(speakers) else None
     if "uar" in grid[0][0].measure.units:
         known = voices(labels, known)
-    rows = fold_numbers(parts, len(number) if known is None else known)
+    return Pooled(list(number), known, parts)
+
+
+def _numbers(of_task: Pooled, prefix: str, dataset: str, split: str) -> list[dict[str, Any]]:
+    rows = fold_numbers(of_task.parts, len(of_task.ids) if of_task.speakers is None else of_task.speakers)
     for row in rows:
         row["name"] = f"{prefix}{row['name']}"
-    return metric_rows(rows, dataset=dataset, split=split, ids=list(number))
+    return metric_rows(rows, dataset=dataset, split=split, ids=of_task.ids)
 
 
 def _added(confusions: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ what the run std is about.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,19 @@ def spreads(values: NDArray) -> dict[str, float]:
     }
 
 
+def fold_measure(parts: Sequence[Sequence[FoldPart]], count: int) -> Measure:
+    """The means over folds and runs as numbers of all utterances, each fold weighted by the share of it that is drawn.
+
+    Args:
+        parts: R runs of F folds each; all have the same numbers.
+        count: utterances of all folds, N.
+    """
+    units = parts[0][0].measure.units
+    # A number that one fold does not have, as a correlation of equal ages, has no mean, and so no interval.
+    lacking = np.isnan(_values(parts)).any(axis=(0, 1))
+    return Measure(units, count, lambda weights: np.where(lacking, np.nan, _mean(parts, weights)).tolist())
+
+
 def fold_numbers(
     parts: Sequence[Sequence[FoldPart]], speakers: Sequence[str] | int, seed: int = 0
 ) -> list[dict[str, Any]]:
@@ -69,18 +82,19 @@ def fold_numbers(
     """
     if not parts or len({len(run) for run in parts}) != 1:
         raise ValueError(f"{[len(run) for run in parts]} folds in {len(parts)} runs; give every run all folds")
-    units = parts[0][0].measure.units
-    values = np.array([[list(part.measure.values().values()) for part in run] for run in parts])  # (R, F, numbers)
-    interval = bootstrap(lambda weights: _mean(parts, weights), speakers, seed=seed)
-    found = [spreads(values[:, :, i]) for i in range(len(units))]
-    means = np.array([spread["mean"] for spread in found])
-    # A number that one fold does not have, as a correlation of equal ages, has no mean, and so no interval.
-    low, high = (np.where(np.isnan(means), np.nan, end) for end in (interval.low, interval.high))
-    rows = number_rows(units, means.tolist(), replace(interval, low=low, high=high))
+    measure = fold_measure(parts, speakers if isinstance(speakers, int) else len(speakers))
+    interval = bootstrap(measure.of, speakers, seed=seed)
+    found = [spreads(column) for column in np.moveaxis(_values(parts), -1, 0)]
+    rows = number_rows(measure.units, [spread["mean"] for spread in found], interval)
     return [
         {**row, **{name: value for name, value in spread.items() if name != "mean"}}
         for row, spread in zip(rows, found, strict=True)
     ]
+
+
+def _values(parts: Sequence[Sequence[FoldPart]]) -> NDArray:
+    """(R, F, numbers), every utterance counted once."""
+    return np.array([[list(part.measure.values().values()) for part in run] for run in parts])
 
 
 def _mean(parts: Sequence[Sequence[FoldPart]], weights: NDArray) -> NDArray:

@@ -4,6 +4,8 @@
 <root>/<member>/            a run's folder, as `hf-speech train` leaves it
 <root>/jobs/<member>.yaml   the fields that it is started with
 <root>/jobs/<member>.log    what it says
+
+Several experiments side by side have a folder each (`place`), laid out like this, in the one of all.
 """
 
 import json
@@ -44,11 +46,18 @@ class Member:
         name: of its folder.
         config: all its fields, but for `output_dir`.
         marks: what tells it from the others, for tables: {"fold": "f01", "run": 1} or the values of a grid.
+        place: folder, in that of the experiment, that its own lies in; empty: it lies in that of the experiment.
     """
 
     name: str
     config: RunConfig
     marks: Mapping[str, Any]
+    place: str = ""
+
+    @property
+    def job(self) -> str:
+        """What its job is called: no other one of the experiment is."""
+        return f"{self.place}-{self.name}" if self.place else self.name
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,18 @@ def folder_name(value: str) -> str:
     return "".join(one if one.isalnum() or one in "-_.=+," else "_" for one in value).lstrip(".") or "_"
 
 
+def recipe_name(config: str) -> str:
+    """What a recipe is called: its name, or that of its file or folder.
+
+    >>> recipe_name("wav2vec2-iemocap-vft"), recipe_name("cards/mine/train.yaml"), recipe_name("slow.yaml")
+    ('wav2vec2-iemocap-vft', 'mine', 'slow')
+    """
+    path = Path(config)
+    if path.name == CONFIG_NAME:
+        return path.parent.name.strip(".") or path.stem
+    return path.stem if path.suffix in (".yaml", ".yml") else path.name
+
+
 @contextmanager
 def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[None]:
     """Holds a folder for an experiment as long as it runs.
@@ -131,7 +152,8 @@ def experiment_folder(root: Path, definition: Mapping[str, Any]) -> Iterator[Non
     with alone(root):
         path = root / EXPERIMENT
         plain = json.loads(json.dumps(definition, default=str))
-        if path.exists() and any(root.glob(f"*/{CONFIG_NAME}")):
+        finished = (root.glob(f"{runs}/{CONFIG_NAME}") for runs in ("*", "*/*"))
+        if path.exists() and any(map(any, finished)):
             plain[_ROWS] = {**_check_same(path, plain), **plain[_ROWS]}
         try:
             with replacing(path) as temporary:
@@ -188,19 +210,20 @@ def run_members(
     Raises:
         InputError: a folder holds a finished run with other fields.
     """
-    ended = {member.name: _standing(root, member) for member in members}
+    ended = {member.job: _standing(root / member.place, member) for member in members}
     waiting = {name: one.member for name, one in ended.items() if one.status is None}
     if len(waiting) < len(members):
         logger.info("%d of %d runs are finished already", len(members) - len(waiting), len(members))
     tell(list(ended.values()))
-    jobs = [_job(root, member) for member in waiting.values()]
+    jobs = [_job(root / member.place, member) for member in waiting.values()]
     with tqdm(total=len(members), initial=len(members) - len(jobs), desc="runs", disable=None) as bar:
         for outcome in launcher.run(jobs) if jobs else ():
-            one = _ended(root, waiting[outcome.job.name], outcome)
-            ended[one.member.name] = one
+            member = waiting[outcome.job.name]
+            one = _ended(root / member.place, member, outcome)
+            ended[member.job] = one
             bar.update()
             count = sum(other.status is not None for other in ended.values())
-            logger.info("%s: %s (%d of %d)", one.member.name, one.in_a_line, count, len(members))
+            logger.info("%s: %s (%d of %d)", member.job, one.in_a_line, count, len(members))
             tell(list(ended.values()))
     return list(ended.values())
 
@@ -236,7 +259,7 @@ def _job(root: Path, member: Member) -> Job:
     values = {**member.config.to_dict(), "output_dir": str((root / member.name).absolute())}
     with replacing(config) as temporary:
         temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return Job(member.name, config, place / f"{member.name}.log")
+    return Job(member.job, config, place / f"{member.name}.log")
 
 
 def _ended(root: Path, member: Member, outcome: Outcome) -> Ended:

@@ -32,7 +32,7 @@ from ..training.work import DEFAULT_SEED
 from .frozen import with_cache
 from .grid import SETTING, Sweep
 from .jobs import Launcher
-from .members import Ended, Member, experiment_folder, folder_name, member_config, run_members
+from .members import Ended, Member, experiment_folder, folder_name, member_config, recipe_name, run_members
 from .points import CONFIG, Point, points_of, points_table, score_of, told, write_sweep_page
 from .tables import TABLE_OF_SWEEP, dead_or_done
 
@@ -55,7 +55,7 @@ def sweep(plan: Sweep, root: Path, launcher: Launcher, *, cached: bool = True) -
         InputError: a field that does not exist, runs without validation rows, another experiment in the folder.
         BrokenRunError: some runs died; the table and what was found among the others is written.
     """
-    configs = {_name(config): read_config(config, plan.fields) for config in plan.configs}
+    configs = {recipe_name(config): read_config(config, plan.fields) for config in plan.configs}
     if len(configs) < len(plan.configs):
         raise InputError(f"two recipes have the same name: {list_some(plan.configs)}")
     members = [member for name, config in configs.items() for member in _members(plan, name, config, len(configs) > 1)]
@@ -82,12 +82,6 @@ def sweep(plan: Sweep, root: Path, launcher: Launcher, *, cached: bool = True) -
             f"{root}: {list_some(list(metrics.values()))} is not defined on the validation rows of any run"
         )
     return best
-
-
-def _name(config: str) -> str:
-    """What a recipe is called: its name, or that of its file or folder."""
-    path = Path(config)
-    return path.parent.name if path.name == "train.yaml" else path.stem if path.suffix in (".yaml", ".yml") else config
 
 
 def _members(plan: Sweep, name: str, config: RunConfig, several: bool) -> list[Member]:

@@ -34,7 +34,7 @@ def dead_or_done(ended: Sequence[Ended], root: Path, table: str = TABLE) -> None
         return
     reasons: dict[str, list[str]] = {}
     for one in dead:
-        reasons.setdefault(one.reason or one.told, []).append(one.member.name)
+        reasons.setdefault(one.reason or one.told, []).append(one.member.job)
     told = list_some([f"{list_some(names, 3)}: {shorten(reason, 300)}" for reason, names in reasons.items()], 3)
     done = f"{len(ended) - len(dead)} of {len(ended)} runs are finished ({root / table})"
     text = f"{len(dead)} runs {'is' if len(dead) == 1 else 'are'} not: {told}".replace("1 runs", "1 run")
@@ -50,13 +50,13 @@ def fold_table(results: Results) -> str:
     rows = []
     for fold in dict.fromkeys(member["fold"] for member in members):
         found = [member for member in members if member["fold"] == fold]
-        rows.append([fold, found[0]["n"], *(_over_runs([one["metrics"][name] for one in found]) for name in names)])
+        rows.append([fold, found[0]["n"], *(over_runs([one["metrics"][name] for one in found]) for name in names)])
     several = facts["runs"] > 1
     rows.append(["**mean**", metrics[0]["n"], *(f"**{value_of(number)}**" for number in metrics)])
     rows.append(["95 % interval", "", *map(interval_of, metrics)])
-    rows.append(["fold std", "", *(_short(number["fold_std"]) for number in metrics)])
+    rows.append(["fold std", "", *(short(number["fold_std"]) for number in metrics)])
     if several:
-        rows.append(["run std", "", *(_short(number["run_std"]) for number in metrics)])
+        rows.append(["run std", "", *(short(number["run_std"]) for number in metrics)])
     title = f"Fold ({facts['folds']})"
     return markdown_table([title, "Utterances", *map(metric_title, names)], rows)
 
@@ -70,7 +70,7 @@ def write_page(root: Path, results: Results) -> None:
         f"Data: {results.data['name']}; target: `{results.data['target']}`; folds: {facts['folds']}; {runs} of each "
         f"fold. {results.metrics[0]['n']} utterances are tested, each by models that have not learnt from it.",
         fold_table(results),
-        " ".join(_how_it_was_computed(results)),
+        " ".join([*how_it_was_computed(results.metrics, facts["runs"]), *_taken_together(results)]),
         _of_checkpoint(facts["checkpoint"]),
         _who_is_where(facts["members"]),
         *_shared(results),
@@ -86,10 +86,9 @@ def write_page(root: Path, results: Results) -> None:
         temporary.write_text("\n\n".join(filter(None, text)) + "\n", encoding="utf-8")
 
 
-def _how_it_was_computed(results: Results) -> Iterator[str]:
-    """The sentences below the table."""
-    facts, metrics = results.run["experiment"], results.metrics
-    several = facts["runs"] > 1
+def how_it_was_computed(metrics: Sequence[Mapping[str, Any]], runs: int) -> Iterator[str]:
+    """The sentences below a table of means over folds and runs."""
+    several = runs > 1
     if several:
         yield "A fold's number is the mean over its runs, ± their standard deviation."
     over = "over the folds, mean over the runs; run std: that over the runs of their means" if several else "over folds"
@@ -100,15 +99,18 @@ def _how_it_was_computed(results: Results) -> Iterator[str]:
     else:
         yield f"The intervals come from a bootstrap over utterances alone, as fewer than {MIN_SPEAKERS} speakers are"
         yield "known: **they cover neither the variation between speakers nor another seed.**"
-    labels = results.confusion["labels"] if results.confusion else []
     if any(number["name"] == "uar" for number in metrics):
         yield "Where a draw has no utterance of a class in a fold, recall is averaged over the other classes, so that"
         yield "an interval of small folds may lie off its mean."
+
+
+def _taken_together(results: Results) -> Iterator[str]:
+    labels = results.confusion["labels"] if results.confusion else []
     if labels:
         counts = np.array(results.confusion["counts"])  # type: ignore[index]
         pooled = {name: CLASSIFICATION_METRICS[name](counts) for name in ("uar", "accuracy", "macro_f1")}
-        told = ", ".join(f"{metric_title(name)} {_short(value)}" for name, value in pooled.items())
-        yield f"All tested utterances taken together: {told}. By chance, UAR is {_short(1 / len(labels))}."
+        told = ", ".join(f"{metric_title(name)} {short(value)}" for name, value in pooled.items())
+        yield f"All tested utterances taken together: {told}. By chance, UAR is {short(1 / len(labels))}."
 
 
 def _who_is_where(members: Sequence[Mapping[str, Any]]) -> str:
@@ -137,14 +139,16 @@ def _of_checkpoint(rule: str | None) -> str:
     return f"The weights that are tested are {rule}{chosen}."
 
 
-def _over_runs(values: Sequence[float | None]) -> str:
+def over_runs(values: Sequence[float | None]) -> str:
+    """The mean over the runs of a fold, with their deviation."""
     known = [value for value in values if value is not None]
     if not known:
         return "not defined"
-    return _short(float(np.mean(known))) + (f" ± {_short(float(np.std(known)))}" if len(values) > 1 else "")
+    return short(float(np.mean(known))) + (f" ± {short(float(np.std(known)))}" if len(values) > 1 else "")
 
 
-def _short(value: float | None) -> str:
+def short(value: float | None) -> str:
+    """A number in three digits."""
     return "not defined" if value is None else f"{value:.3f}"
 
 
@@ -153,12 +157,13 @@ def told(results: Results, root: Path) -> str:
     lines = [f"{root}: {results.run['experiment']['folds']}, {len(results.run['experiment']['members'])} runs"]
     width = max(len(number["name"]) for number in results.metrics) + 1
     several = results.run["experiment"]["runs"] > 1
-    lines += [f"  {number['name']:{width}}{_line(number, several)}" for number in results.metrics]
+    lines += [f"  {number['name']:{width}}{number_line(number, several)}" for number in results.metrics]
     return "\n".join(lines)
 
 
-def _line(number: Mapping[str, Any], several: bool) -> str:
+def number_line(number: Mapping[str, Any], several: bool) -> str:
+    """A number with its interval and spread, for the terminal; several: runs of each fold."""
     if number["value"] is None:
         return "not defined"
-    spread = f"fold std {_short(number['fold_std'])}" + (f", run std {_short(number['run_std'])}" if several else "")
+    spread = f"fold std {short(number['fold_std'])}" + (f", run std {short(number['run_std'])}" if several else "")
     return f"{number['value']:.3f}  95 % interval {number['low']:.3f} to {number['high']:.3f}; {spread}"

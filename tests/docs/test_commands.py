@@ -77,6 +77,8 @@ def test_commands_parse(command: tuple[str, ...], tmp_path: Path) -> None:
         read_config(config, given if config else {"backbone": "x", **given}, check_pretraining)
     elif options.command in ("train", "crossval") and not getattr(options, "fields", False):
         read_config(file_of(options.config, tmp_path), given if options.config else {"backbone": "x", **given})
+        for config in getattr(options, "others", ()):
+            read_config(file_of(config, tmp_path), given)
     elif given:
         read_config(None, {"backbone": "x", **given})
     if getattr(options, "label_map", None):

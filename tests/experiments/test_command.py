@@ -28,7 +28,7 @@ def test_examples_of_help_hold(example: str, train_yaml: Path) -> None:
     words, fields = take_fields(shlex.split(example)[1:])
     options = parser().parse_args(words)
     if options.command == "crossval":
-        configs = [read_config(options.config, parse_flags(fields))]
+        configs = [read_config(config, parse_flags(fields)) for config in [options.config, *options.others]]
         assert (options.folds is None) != (options.within is None)
     else:
         plan = read_sweep(options.config, options.grid, options.seeds, options.metric, parse_flags(fields))
