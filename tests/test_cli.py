@@ -21,7 +21,18 @@ from hf_speech.training.parts import PARTS
 
 from .training.runs import command, read_results, read_table, refusal, write_table, write_yaml
 
-COMMANDS = ("quickstart", "train", "evaluate", "predict", "embed", "card", "doctor")
+COMMANDS = (
+    "quickstart",
+    "train",
+    "pretrain",
+    "cluster",
+    "layer-sweep",
+    "evaluate",
+    "predict",
+    "embed",
+    "card",
+    "doctor",
+)
 HF_SPEECH = Path(sys.executable).with_name("hf-speech")
 
 
@@ -50,7 +61,8 @@ def test_each_command_has_help_with_examples(name: str, capsys: pytest.CaptureFi
     assert command(name, "--help") == 0
     said = capsys.readouterr()
     assert f"examples:\n  hf-speech {name}" in said.out and said.err == ""
-    assert ("hf-speech train --fields" in said.out) == (name in ("quickstart", "train", "evaluate"))
+    assert ("hf-speech train --fields" in said.out) == (name in ("quickstart", "train", "layer-sweep", "evaluate"))
+    assert ("hf-speech pretrain --fields" in said.out) == (name == "pretrain")
 
 
 def test_version_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +71,10 @@ def test_version_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("train", "--fields") == 0
     fields = capsys.readouterr().out
     assert "  pooling " in fields and "mean+std" in fields and "  learning_rate " in fields
+    assert command("pretrain", "--fields") == 0
+    fields = capsys.readouterr().out
+    assert "  masking " in fields and "  learning_rate " in fields
+    assert not any(f"  {name} " in fields for name in ("pooling", "head", "adaptation", "frozen_cache"))
 
 
 def test_every_part_is_listed_with_its_words_and_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,8 @@ def add_command(
     elif name == "augment":
         note = "\nEvery field of `augment` is a flag: `hf-speech train --fields` lists them."
     elif takes_fields(name):
-        note = "\nEvery field of a run is a flag too: `hf-speech train --fields` lists them."
+        lists = "pretrain" if name == "pretrain" else "train"
+        note = f"\nEvery field of a run is a flag too: `hf-speech {lists} --fields` lists them."
     command = commands.add_parser(
         name,
         help=does,

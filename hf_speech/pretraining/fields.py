@@ -19,9 +19,10 @@ ENCODERS = (*SSL_BACKBONES, Wav2VecConfig.model_type)
 _OF_ENCODERS = {"backbone", "backbone_config", "attn_implementation", "layerdrop", "normalize"}
 _OF_LABELS = {"target", "labels", "class_weights", "soft_labels"}
 # Of a model above its encoder, and of what is measured by it.
-_WITHOUT_PART = {f.name for f in dataclasses.fields(HeadArguments)} - _OF_LABELS
-_WITHOUT_PART |= {f.name for f in dataclasses.fields(ModelArguments)} - _OF_ENCODERS
-_WITHOUT_PART |= {"bins", "trials", "unit", "max_seconds", "frozen_cache", "regularization", "push_to_hub", "streaming"}
+WITHOUT_PART = {f.name for f in dataclasses.fields(HeadArguments)} - _OF_LABELS
+WITHOUT_PART |= {f.name for f in dataclasses.fields(ModelArguments)} - _OF_ENCODERS
+WITHOUT_PART |= {"bins", "trials", "unit", "max_seconds", "frozen_cache", "regularization", "push_to_hub", "streaming"}
+WITHOUT_PART |= {"adaptation", "adaptation_dir"}
 # Objective -> fields that other objectives have.
 _OF_OTHERS = {
     "contrastive": {*_OF_LABELS, "clusters"},
@@ -37,7 +38,7 @@ def check_pretraining(config: RunConfig) -> None:
         InputError: the field, and the mend.
     """
     objective = config.pretraining.objective
-    require_unused(config, _WITHOUT_PART, "pretraining")
+    require_unused(config, WITHOUT_PART, "pretraining")
     require_unused(config, _OF_OTHERS[objective], f"objective {objective}")
     check_encoder(config)
     check_learning(config)

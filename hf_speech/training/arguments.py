@@ -12,11 +12,11 @@ from ..errors import InputError, lookup, one_line
 from ..fields import fit, kinds, lay, read_yaml, unknown_field
 from .config import (
     GROUPS,
+    PRETRAINING_FIELDS,
     BatchArguments,
     DataArguments,
     HeadArguments,
     LearningArguments,
-    PretrainingArguments,
     RunConfig,
 )
 from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
@@ -181,7 +181,7 @@ def _check(config: RunConfig) -> None:
     """
     from .parts import check_parts
 
-    require_unused(config, [f.name for f in dataclasses.fields(PretrainingArguments)], "training a classifier")
+    require_unused(config, PRETRAINING_FIELDS, "training a classifier")
     check_encoder(config)
     check_parts(model_settings(config))
     check_learning(config)

@@ -206,6 +206,7 @@ class RunConfig:
         return {name: value for name, value in self.to_dict().items() if name not in _OF_ONE_RUN}
 
 
+PRETRAINING_FIELDS = frozenset(f.name for f in dataclasses.fields(PretrainingArguments))
 _OF_ONE_RUN = {"output_dir", "overwrite", "resume_from_checkpoint", "frozen_cache", "adaptation_dir"}
 _OF_ONE_RUN |= {"push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision"}
 GROUPS: dict[str, Any] = {

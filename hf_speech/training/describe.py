@@ -1,7 +1,7 @@
 """What a run may say, in words: every field, and every part of a model with its options, from their own definitions."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..data.drawing import EFFECTS
@@ -9,7 +9,7 @@ from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import SSL_BACKBONES
 from ..models.presets import PRESETS
 from ..models.registry import options_of
-from .config import GROUPS
+from .config import GROUPS, PRETRAINING_FIELDS
 from .hf_arguments import OF_THE_RUN, TRAINING_DEFAULTS
 from .parts import PARTS
 from .regularization import REGULARIZATIONS
@@ -29,18 +29,24 @@ _SPEEDS = """augment (--augment; each happens with its probability):
                         Factors of which one is drawn; whether each makes speakers of its own."""
 
 
-def describe_fields() -> str:
-    """Every field of a run with its meaning and default, a line each."""
+def describe_fields(without: Collection[str] = PRETRAINING_FIELDS) -> str:
+    """The fields of a run with their meaning and default, a line each.
+
+    Args:
+        without: names of fields that have no part in the kind of run; those of a classifier are the default.
+    """
     lines = ["of a YAML file only:", f"  {'base':28}{_BASE}"]
     for group, kind in GROUPS.items():
-        lines.append(f"{group}:")
-        for item in dataclasses.fields(kind):
+        items = [item for item in dataclasses.fields(kind) if item.name not in without]
+        lines += [f"{group}:"] if items else []
+        for item in items:
             default = item.default_factory() if callable(item.default_factory) else item.default
             shown = "" if default in (None, [], {}) else f" ({default})"
             lines.append(f"  {item.name:28}{item.metadata['help']}{shown}")
     lines.append("training: all fields of transformers' TrainingArguments; ours differ in these defaults")
     lines += [f"  {name:28}{value}" for name, value in TRAINING_DEFAULTS.items() if name not in OF_THE_RUN]
-    lines += ["  push_to_hub                 push the finished model to the Hub (false), as", *_PUBLISHING]
+    if "push_to_hub" not in without:
+        lines += ["  push_to_hub                 push the finished model to the Hub (false), as", *_PUBLISHING]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import yaml
 from hf_speech.data.augment import Augmentation
 from hf_speech.errors import InputError
 from hf_speech.fields import parse_flags
+from hf_speech.pretraining.fields import WITHOUT_PART
 from hf_speech.training.arguments import make_config, read_config
 from hf_speech.training.build import augmentation_of
 from hf_speech.training.config import GROUPS
@@ -194,7 +195,7 @@ def test_the_published_configurations_are_valid() -> None:
 
 
 def test_every_field_is_described() -> None:
-    described = describe_fields()
+    described = describe_fields() + describe_fields(WITHOUT_PART)  # of training, and of pretraining
     for kind in GROUPS.values():
         for item in dataclasses.fields(kind):
             assert f"  {item.name} " in described and item.metadata["help"] in described
