@@ -114,6 +114,12 @@ def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:
         guessing = (model.get("chance") or {}).get(metric["name"])
         chance = "" if guessing is None else f"; guessing gives {percent(guessing)}"
         yield f"**{metric['name']}**: {value} ({interval}): {what}{chance}."
+    learnt = results["run"].get("pretraining") or {}
+    if "codes" in learnt and "perplexity" in learnt:
+        yield (
+            f"Its codebooks use {learnt['perplexity']:.0f} of {learnt['codes']} codes (the perplexity of their use; "
+            "few would mean that it has collapsed)."
+        )
     yield (
         "They say how far the objective was learnt. How good the encoder is for a task is measured by fine-tuning it; "
         "nothing here tells."

@@ -137,6 +137,10 @@ class ContrastivePretraining(PretrainingModel):
         vectors = torch.einsum("mgv,gvd->mgd", chosen.to(books.dtype), books)
         return vectors.flatten(1), chosen.argmax(-1), probabilities
 
+    def facts(self) -> dict[str, Any]:
+        """See the base class: how many codes there are, which its perplexity is of."""
+        return {"codes": self.quantizer.num_groups * self.quantizer.num_vars}
+
     def save(self, folder: Path) -> None:
         """Writes the checkpoint that transformers' pretraining model loads, and every encoder of ours starts from."""
         stock = AutoModelForPreTraining.from_config(self.config)

@@ -94,6 +94,10 @@ class PretrainingModel(nn.Module):
         """
         return None
 
+    def facts(self) -> dict[str, Any]:
+        """What else results.json says of it."""
+        return {}
+
     def save(self, folder: Path) -> None:
         """Writes a checkpoint from which every encoder of ours starts: of transformers, or of wav2vec 1.0 ours."""
         save_encoder(self.encoder, self.config, folder)

@@ -28,7 +28,7 @@ from .fields import masking_of
 from .model import PretrainingModel
 from .rows import refuse_tested
 from .tasks import OBJECTIVES
-from .trainer import PretrainingTrainer
+from .trainer import Answers, PretrainingTrainer
 
 
 def make_pretraining(
@@ -103,25 +103,26 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     """Measures a pretrained encoder on validation rows, and writes its checkpoint into an empty folder."""
     model, trainer = run.model, run.trainer
     assert isinstance(trainer, PretrainingTrainer)
-    metrics, chance = _metrics(run, trainer) if "validation" in run.rows.splits else ([], {})
+    answers = trainer.tell(run.rows.splits["validation"]) if "validation" in run.rows.splits else None
     model.save(fresh)
     run.extractor.save_pretrained(fresh)
     learnt = {name: value for name, value in vars(run.config.pretraining).items() if value != {}}
     facts = run.facts({**learnt, **recipe_facts(run.config, trainer.args, trainer.trained_parameters)})
     energy = energy_of(trainer, int(run.times["from_step"]))
+    parts = {} if answers is None else {name: round(value, 5) for name, value in answers.parts().items()}
+    chance = {**model.chance, **({"accuracy": parts["chance"]} if "chance" in parts else {})}
     return Results(
         model={**_model_facts(run), "bytes": size_of(fresh), "chance": chance},
         data=data_facts(run.config, run.rows),
-        metrics=metrics,
+        metrics=[] if answers is None else _metrics(run, answers),
         confusion=None,
-        run=facts | ({"energy": energy} if energy else {}),
+        run=facts | {"pretraining": {**parts, **model.facts()}} | ({"energy": energy} if energy else {}),
     )
 
 
-def _metrics(run: Run, trainer: PretrainingTrainer) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The shares of what is asked of validation rows that is told right, and by name what guessing would reach."""
+def _metrics(run: Run, answers: Answers) -> list[dict[str, Any]]:
+    """The shares of what is asked of validation rows that is told right."""
     rows = run.rows.splits["validation"]
-    answers = trainer.tell(rows)
     speakers = rows["speaker_id"] if "speaker_id" in rows.column_names else None
     if speakers is not None and any(speaker is None for speaker in speakers):
         speakers = None
@@ -130,11 +131,8 @@ def _metrics(run: Run, trainer: PretrainingTrainer) -> tuple[list[dict[str, Any]
         for name, right in answers.right.items()
         for number in share_numbers({name: right}, answers.asked[name], speakers, run.seed)
     ]
-    chance = dict(run.model.chance)
-    if "chance" in answers.sums:
-        chance["accuracy"] = answers.sums["chance"] / answers.sums["weight"]
     ids = item_ids(rows, run.rows.root)
-    return metric_rows(numbers, dataset=data_name(run.config), split="validation", ids=ids), chance
+    return metric_rows(numbers, dataset=data_name(run.config), split="validation", ids=ids)
 
 
 def _model_facts(run: Run) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Answers:
     right: dict[str, NDArray]
     asked: dict[str, NDArray]
 
+    def parts(self) -> dict[str, float]:
+        """The loss and its parts, as means."""
+        return {name: total / max(self.sums["weight"], 1.0) for name, total in self.sums.items() if name != "weight"}
+
     def counted(self) -> dict[str, float]:
         """All of it in sums by name, which those of other rows can be added to."""
         right = {f"right {name}": float(counts.sum()) for name, counts in self.right.items()}

@@ -97,6 +97,12 @@ def test_the_results_tell_of_hidden_frames_of_validation_rows(adapted: Path) -> 
     assert (number["name"], number["split"], number["n"]) == ("accuracy", "validation", 6)
     logged = [float(row["eval_accuracy"]) for row in read_table(adapted / "metrics.csv") if row["eval_accuracy"]]
     assert any(number["value"] == pytest.approx(value, abs=1e-6) for value in logged)  # the same masks every time
+    learnt = results["run"]["pretraining"]
+    assert (
+        2 <= learnt["perplexity"] <= learnt["codes"] == 16
+        and learnt["chance"] == results["model"]["chance"]["accuracy"]
+    )
+    assert f"Its codebooks use {learnt['perplexity']:.0f} of 16 codes" in (adapted / "README.md").read_text()
     assert results["data"]["target"] == "" and results["run"]["recipe"]["objective"] == "contrastive"
     assert results["data"]["splits"]["train"]["labels"] is None
     card = (adapted / "README.md").read_text()
