@@ -6,6 +6,7 @@ import time
 SUITES = ("startup", "layer_cost", "layer_sweep", "padding", "crops", "corpora", "wavlm_sdpa")
 SUITES += ("batching", "frozen", "real_speech", "speakers", "folds", "augmentations")
 SUITES += ("onnx", "embedding", "verification_metrics", "verification_scores", "verification_speech", "cluster_memory")
+SUITES += ("adaptation",)
 
 
 def main() -> None:
