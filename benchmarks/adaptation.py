@@ -45,7 +45,7 @@ FINE_TUNING = {
     "mask_time_prob": 0.0,
 }
 STEPS: dict[str, Any] = {"crop_seconds": 3.0, "batch_seconds": 16.0, "learning_rate": 5e-4}
-MASKING = {"share": 0.3, "width": 4}
+MASKING = {"prob": 0.3, "length": 4}
 LABELS = {**STEPS, "objective": "labels", "class_weights": "balanced", "max_steps": 300}
 ADAPTATION: dict[str, list[dict[str, Any]]] = {
     "tapt": [{"pretrain": {**STEPS, "masking": MASKING, "temperature": {"start": 0.5}, "max_steps": 600}}],

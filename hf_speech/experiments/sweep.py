@@ -23,6 +23,7 @@ from ..errors import InputError, list_some, unknown_name
 from ..files import replacing, write_table
 from ..hub.words import whole
 from ..plots import plot_sweep
+from ..pretraining.stages import shared
 from ..training.arguments import model_settings, read_config, target_rules
 from ..training.config import RunConfig
 from ..training.hf_arguments import greater_is_better
@@ -59,7 +60,7 @@ def sweep(plan: Sweep, root: Path, launcher: Launcher, *, cached: bool = True) -
     if len(configs) < len(plan.configs):
         raise InputError(f"two recipes have the same name: {list_some(plan.configs)}")
     members = [member for name, config in configs.items() for member in _members(plan, name, config, len(configs) > 1)]
-    members = [dataclasses.replace(one, config=with_cache(one.config, root, cached)) for one in members]
+    members = [dataclasses.replace(one, config=shared(with_cache(one.config, root, cached), root)) for one in members]
     metrics, rows = _looked_at(members, plan.metric)
     recipes = {f"{name}: {field}" if len(configs) > 1 else field: value
                for name, config in configs.items() for field, value in config.recipe().items()}  # fmt: skip

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..models.configuration import HfSpeechConfig
 from ..models.encoder import naming
 from ..models.ssl_encoder import SSLEncoder
-from .model import PretrainingModel, PretrainingOutput, Told, take, with_masks
+from .model import Correct, PretrainingModel, PretrainingOutput, take, with_masks
 from .objectives import contrastive_loss, diversity_loss, perplexity
 from .spans import Masking
 
@@ -105,8 +105,8 @@ class ContrastivePretraining(PretrainingModel):
         loss = contrast.loss + self.config.diversity_loss_weight * diversity
         parts = {"contrastive_loss": contrast.loss, "diversity_loss": diversity, "perplexity": used}
         parts["chance"] = contrast.chance
-        told = Told(hidden.nonzero()[:, 0], contrast.told)
-        return PretrainingOutput(loss, parts, {"accuracy": told}, len(features))
+        correct = Correct(hidden.nonzero()[:, 0], contrast.correct)
+        return PretrainingOutput(loss, parts, {"accuracy": correct}, len(features))
 
     def collapse(self, numbers: Mapping[str, float]) -> str | None:
         """See the base class: of each codebook hardly more than one code is in use."""

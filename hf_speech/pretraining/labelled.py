@@ -18,7 +18,7 @@ from ..data.collator import SpeechCollator
 from ..models.encoder import Encoder
 from ..models.heads import TanhHead
 from ..models.pooling import MeanPooling
-from .model import PretrainingModel, PretrainingOutput, Told
+from .model import Correct, PretrainingModel, PretrainingOutput
 
 SIZE = 128  # of the hidden layer of a head
 RECURRENT = 256  # in each direction
@@ -39,7 +39,7 @@ class LabelledFrames(PretrainingModel):
     """
 
     part_names = ("frame_loss", "utterance_loss")
-    told_names = ("accuracy", "frame_accuracy")
+    accuracy_names = ("accuracy", "frame_accuracy")
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class LabelledFrames(PretrainingModel):
         self.pooling = MeanPooling(2 * RECURRENT)
         self.utterance_head = TanhHead(2 * RECURRENT, labels, size=SIZE)
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
-        self.chance = {} if majority is None else dict.fromkeys(self.told_names, majority)
+        self.chance = {} if majority is None else dict.fromkeys(self.accuracy_names, majority)
         self.architecture = type(encoder.backbone).__name__
 
     def forward(self, input_values: Tensor, attention_mask: Tensor, labels: Tensor) -> PretrainingOutput:
@@ -75,11 +75,11 @@ class LabelledFrames(PretrainingModel):
             "frame_loss": F.cross_entropy(of_frames, labels[rows], self.weights),
             "utterance_loss": F.cross_entropy(of_utterances, labels, self.weights),
         }
-        told = {
-            "accuracy": Told(torch.arange(len(labels), device=labels.device), of_utterances.argmax(-1) == labels),
-            "frame_accuracy": Told(rows, of_frames.argmax(-1) == labels[rows]),
+        correct = {
+            "accuracy": Correct(torch.arange(len(labels), device=labels.device), of_utterances.argmax(-1) == labels),
+            "frame_accuracy": Correct(rows, of_frames.argmax(-1) == labels[rows]),
         }
-        return PretrainingOutput(parts["frame_loss"] + parts["utterance_loss"], parts, told, len(labels))
+        return PretrainingOutput(parts["frame_loss"] + parts["utterance_loss"], parts, correct, len(labels))
 
     def _utterances(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Scores of the utterances, (B, labels); the way back begins at the last real frame of each."""

@@ -19,7 +19,7 @@ _TIME_MASKS = 0.05  # transformers' share of masked frames in fine-tuning, where
 
 
 @dataclass
-class Told:
+class Correct:
     """Of M things that a model was asked, such as hidden frames: the utterance of each, and which were told right.
 
     Attributes:
@@ -38,13 +38,13 @@ class PretrainingOutput:
     Attributes:
         loss: scalar, the sum that is learnt from.
         parts: what stands in the log beside it, scalars by name.
-        told: what was told right, by name.
+        correct: what was predicted right, by name.
         weight: of how many frames, or utterances, the loss is the mean.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
-    told: dict[str, Told]
+    correct: dict[str, Correct]
     weight: int
 
 
@@ -55,7 +55,7 @@ class PretrainingModel(nn.Module):
         encoder: what is adapted.
         config: of the encoder, as `save` writes it.
         part_names: of the parts of its loss.
-        told_names: of what it tells right or not.
+        accuracy_names: of what it tells right or not.
         chance: name of what is told -> share that guessing would tell right, where that is known beforehand.
         architecture: the class whose checkpoint `save` writes.
         negatives: distractors of each hidden frame that a batch has to have.
@@ -65,7 +65,7 @@ class PretrainingModel(nn.Module):
     encoder: Encoder
     config: PretrainedConfig
     part_names: tuple[str, ...]
-    told_names: tuple[str, ...] = ("accuracy",)
+    accuracy_names: tuple[str, ...] = ("accuracy",)
     chance: Mapping[str, float] = {}
     architecture: str
     negatives: int = 0
@@ -74,7 +74,7 @@ class PretrainingModel(nn.Module):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the numbers of an output, beside the loss."""
-        return (*self.part_names, *self.told_names)
+        return (*self.part_names, *self.accuracy_names)
 
     @property
     def device(self) -> torch.device:

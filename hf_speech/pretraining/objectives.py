@@ -12,12 +12,12 @@ class Contrast(NamedTuple):
 
     Attributes:
         loss: the mean cross-entropy.
-        told: (M,) bool, which were told from all their distractors.
+        correct: (M,) bool, which were told from all their distractors.
         chance: the share that guessing would tell: a frame with n distractors left is told by one guess in n + 1.
     """
 
     loss: Tensor
-    told: Tensor
+    correct: Tensor
     chance: Tensor
 
 
@@ -41,7 +41,8 @@ def contrastive_loss(
         A frame whose distractors all have its own code is not told from anything: it counts as wrong, so that a
         collapsed codebook does not look like a perfect one.
     """
-    cosines = F.normalize(predicted.float(), dim=-1) @ F.normalize(targets.float(), dim=-1).T
+    with torch.autocast(predicted.device.type, enabled=False):  # it would multiply in 16 bits, whatever the factors are
+        cosines = F.normalize(predicted.float(), dim=-1) @ F.normalize(targets.float(), dim=-1).T
     same = torch.unique(codes.detach().flatten(1), dim=0, return_inverse=True)[1]
     own = cosines.diagonal()[:, None]
     others = cosines.gather(1, negatives).masked_fill(same[negatives] == same[:, None], -torch.inf)

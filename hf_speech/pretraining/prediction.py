@@ -19,7 +19,7 @@ from ..models.encoder import Encoder
 from ..models.heads import TanhHead
 from .collator import MaskedCollator
 from .frame_labels import FrameLabels
-from .model import PretrainingModel, PretrainingOutput, Told
+from .model import Correct, PretrainingModel, PretrainingOutput
 
 NONE = -100  # stands where a frame has no cluster, as torch's cross-entropy has it
 SIZE = 256  # of the hidden layer of a head
@@ -42,7 +42,7 @@ class MaskedPrediction(PretrainingModel):
         self.config, self.encoder, self.counts = config, encoder, tuple(counts)
         self.heads = nn.ModuleList(TanhHead(encoder.output_size, count, size=SIZE) for count in counts)
         self.part_names = tuple(f"loss_k{count}" for count in counts)
-        self.told_names = tuple(f"accuracy_k{count}" for count in counts)
+        self.accuracy_names = tuple(f"accuracy_k{count}" for count in counts)
         self.chance = {f"accuracy_k{count}": share for count, share in chance.items()}
         self.architecture = type(encoder.backbone).__name__
 
@@ -61,13 +61,13 @@ class MaskedPrediction(PretrainingModel):
         outputs = encoder(input_values, attention_mask, hidden=hidden)
         asked = hidden & (targets != NONE).all(-1)
         frames, wanted, rows = outputs.frames[asked], targets[asked], asked.nonzero()[:, 0]
-        parts, told = {}, {}
+        parts, correct = {}, {}
         for i, (count, head) in enumerate(zip(self.counts, self.heads, strict=True)):
             scores = head(frames).float()
             # The sum of no frames, over 1, is 0: a batch whose hidden frames are all at an end without labels.
             parts[f"loss_k{count}"] = F.cross_entropy(scores, wanted[:, i], reduction="sum") / max(len(frames), 1)
-            told[f"accuracy_k{count}"] = Told(rows, scores.argmax(-1) == wanted[:, i])
-        return PretrainingOutput(torch.stack(list(parts.values())).sum(), parts, told, len(frames))
+            correct[f"accuracy_k{count}"] = Correct(rows, scores.argmax(-1) == wanted[:, i])
+        return PretrainingOutput(torch.stack(list(parts.values())).sum(), parts, correct, len(frames))
 
 
 class TargetCollator(MaskedCollator):

@@ -1,8 +1,9 @@
 """The rows that an encoder learns from without labels, none of which is tested on."""
 
+import functools
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def unlabelled_rows(
     arguments: DataArguments, split: SplitArguments, *, min_seconds: float, loaded: Splits | None = None
-) -> RunRows:
+) -> tuple[RunRows, Dataset | None]:
     """Reads, splits and checks rows to learn from; those that are held out for testing are not among them.
 
     Args:
@@ -31,6 +32,9 @@ def unlabelled_rows(
         split: what of it is held out.
         min_seconds: shorter rows are left out, with a warning; files that are broken are not passed over so.
         loaded: rows in the place of those that lie there.
+
+    Returns:
+        The rows to learn from; and those that are held out for testing, of which nothing is heard, or None.
 
     Raises:
         InputError: no data set, a rule that takes nothing, files that can't be used (all of them are listed), rows that
@@ -42,15 +46,25 @@ def unlabelled_rows(
     group_by = None if split.group_by == "none" else split.group_by
     splits = split_rows(loaded, validation=split.validation, test=split.test, group_by=group_by, seed=split.split_seed)
     audit = check_splits(splits, source_splits(splits, loaded), arguments, [], split.speaker_independent)
-    learned = {name: rows for name, rows in splits.items() if name != "test"}
-    if "test" in splits:
-        for name, rows in learned.items():
-            refuse_tested(rows, splits["test"], name)
+    learned, tested = without_tested(splits)
     checked, bad = check_audio_of(learned, arguments, MIN_DURATION)
     for name, rows in checked.items():
         checked[name], short = _long_enough(name, rows, min_seconds)
         bad[name] = [*bad[name], *short]
-    return RunRows(checked, {}, 0, bad, audit.overlaps, arguments.dataset, audit.compared)
+    return RunRows(checked, {}, 0, bad, audit.overlaps, arguments.dataset, audit.compared), tested
+
+
+def without_tested(splits: Mapping[str, Dataset]) -> tuple[dict[str, Dataset], Dataset | None]:
+    """The splits that are learned from, and the one that is tested on, if there is one.
+
+    Raises:
+        InputError: some speech is in both.
+    """
+    learned, tested = {name: rows for name, rows in splits.items() if name != "test"}, splits.get("test")
+    if tested is not None:
+        for name, rows in learned.items():
+            refuse_tested(rows, tested, name)
+    return learned, tested
 
 
 def refuse_tested(learned: Dataset, tested: Dataset, name: str = "train") -> None:
@@ -66,14 +80,7 @@ def refuse_tested(learned: Dataset, tested: Dataset, name: str = "train") -> Non
     Raises:
         InputError: some have the same content, or are cut from the same one at the same time.
     """
-    spans: dict[str, list[tuple[float, float]]] = {}
-    for content, begin, end, _ in _contents(tested):
-        spans.setdefault(content, []).append((begin, end))
-    both = [
-        file
-        for content, begin, end, file in _contents(learned)
-        if any(begin < other_end and other_begin < end for other_begin, other_end in spans.get(content, ()))
-    ]
+    both = in_both(contents(learned), contents(tested))
     if both:
         raise InputError(
             f"{name}: {len(both)} recordings to learn from are tested on too, such as {Path(both[0]).name}; take them "
@@ -81,21 +88,41 @@ def refuse_tested(learned: Dataset, tested: Dataset, name: str = "train") -> Non
         )
 
 
-def _contents(rows: Dataset) -> Iterator[tuple[str, float, float, str]]:
+Span = tuple[str, float, float, str]  # SHA-256 of stored audio, where it begins and ends (seconds), its file
+
+
+def in_both(some: Iterable[Span], others: Iterable[Span]) -> list[str]:
+    """The files of those spans of audio that overlap with others."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for content, begin, end, _ in others:
+        spans.setdefault(content, []).append((begin, end))
+    return [
+        file
+        for content, begin, end, file in some
+        if any(begin < other_end and other_begin < end for other_begin, other_end in spans.get(content, ()))
+    ]
+
+
+def contents(rows: Dataset) -> Iterator[Span]:
     """Of each row the SHA-256 of its stored audio, where it begins and ends there (seconds), and its file."""
-    of_file: dict[str, str] = {}
     for batch in batches(rows, ["audio", "start", "end"]):
         for row in batch:
             audio: Any = row["audio"]
-            path = audio["path"]
+            path = Path(str(audio["path"]))
             if audio["bytes"] is not None:
                 content = hashlib.sha256(audio["bytes"]).hexdigest()
-            elif Path(path).is_file():
-                content = of_file[path] if path in of_file else of_file.setdefault(path, sha256_of(Path(path)))
+            elif path.is_file():
+                stamp = path.stat()
+                content = _content_of(str(path), stamp.st_size, stamp.st_mtime_ns)
             else:  # told of with all other bad files
                 content = str(path)
             end = row.get("end")
             yield content, row.get("start") or 0.0, np.inf if end is None else end, file_name(audio)
+
+
+@functools.cache  # each stage of a run asks again
+def _content_of(path: str, size: int, changed: int) -> str:
+    return sha256_of(Path(path))
 
 
 def _long_enough(name: str, rows: Dataset, min_seconds: float) -> tuple[Dataset, list[BadAudio]]:
@@ -106,7 +133,7 @@ def _long_enough(name: str, rows: Dataset, min_seconds: float) -> tuple[Dataset,
     if len(short) == len(rows):
         raise InputError(
             f"{name}: all {len(rows)} recordings are shorter than {min_seconds:.3g} s, so no frame can be hidden; give "
-            "longer ones, or a smaller width (masking)"
+            "longer ones, or a smaller length (masking)"
         )
     told = "%s: %d of %d recordings are shorter than %.3g s, in which no frame can be hidden, and are left out"
     logger.warning(told, name, len(short), len(rows), min_seconds)

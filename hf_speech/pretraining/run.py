@@ -1,6 +1,7 @@
 """One run of pretraining, from a config to a folder with an adapted encoder, from which `train` can start."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ from ..training.learning import learning_of
 from ..training.rows import RunRows, found
 from ..training.setup import early_stopping, make_sampler, told_of_arguments
 from ..training.work import Run, Work
-from .fields import masking_of
 from .model import PretrainingModel
 from .rows import refuse_tested
-from .tasks import OBJECTIVES
-from .trainer import Answers, PretrainingTrainer
+from .tasks import OBJECTIVES, least_samples
+from .trainer import Accuracies, PretrainingTrainer
 
 
 def make_pretraining(
@@ -53,19 +53,26 @@ def make_pretraining(
         backbone._attn_implementation = config.model.attn_implementation
     draft = draft_model(config, backbone)
     extractor = feature_extractor(config.model, draft.config)
-    rows = objective.rows(config, _shortest(config, draft.encoder, extractor.sampling_rate), loaded)
-    for tested in unheard:
+    rows, tested = objective.rows(config, _shortest(config, draft.encoder, extractor.sampling_rate), loaded)
+    for held_out in unheard:
         for name, learned in rows.splits.items():
-            refuse_tested(learned, tested, name)
+            refuse_tested(learned, held_out, name)
+    for held_out in [*unheard, *([] if tested is None else [tested])]:
+        objective.refuse_heard(config, held_out)
     model = objective.model(config, backbone, rows)
-    collator = objective.collator(config, model, rows, extractor)
-    return Run(config, folder, rows, model, extractor, _trainer(config, rows, model, extractor, collator))
+    plain = replace(config, batches=replace(config.batches, augment={}))
+    plain = replace(plain, pretraining=replace(plain.pretraining, soft_labels=False))
+    collators = [objective.collator(one, model, rows, extractor) for one in (config, plain)]
+    return Run(config, folder, rows, model, extractor, _trainer(config, rows, model, extractor, *collators))
 
 
 def _shortest(config: RunConfig, encoder: Encoder, rate: int) -> float:
-    """The shortest row that can be learnt from, seconds: one frame, or as many as can be hidden."""
-    frames = 1 if config.pretraining.objective == "labels" else masking_of(config).min_frames
-    least = (encoder.min_samples + (frames - 1) * encoder.hop) / rate
+    """The shortest row that can be learnt from, seconds.
+
+    Raises:
+        InputError: crops are shorter.
+    """
+    least = least_samples(config, encoder) / rate
     if config.batches.crop_seconds is not None and config.batches.crop_seconds < least:
         told = f"crop_seconds is {config.batches.crop_seconds:g}, in which no frame can be hidden; give {least:.3g}"
         raise InputError(f"{told} or more")
@@ -73,14 +80,19 @@ def _shortest(config: RunConfig, encoder: Encoder, rate: int) -> float:
 
 
 def _trainer(
-    config: RunConfig, rows: RunRows, model: PretrainingModel, extractor: Any, collator: SpeechCollator
+    config: RunConfig,
+    rows: RunRows,
+    model: PretrainingModel,
+    extractor: Any,
+    collator: SpeechCollator,
+    validating: SpeechCollator,
 ) -> PretrainingTrainer:
     learning = learning_of(config)
     arguments = training_arguments(
         config,
         validates="validation" in rows.splits,
         metric="loss",
-        numbers=("loss", *model.names),
+        numbers=("loss", *(name for name in model.names if name != "chance")),
         uneven=learning.freezing.changes or bool(config.model.layerdrop),
     )
     with told_of_arguments():
@@ -88,6 +100,7 @@ def _trainer(
             model=model,
             args=arguments,
             collator=collator,
+            validating=validating,
             train_dataset=rows.splits["train"],
             eval_dataset=rows.splits.get("validation"),
             processing_class=extractor,
@@ -103,7 +116,7 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     """Measures a pretrained encoder on validation rows, and writes its checkpoint into an empty folder."""
     model, trainer = run.model, run.trainer
     assert isinstance(trainer, PretrainingTrainer)
-    answers = trainer.tell(run.rows.splits["validation"]) if "validation" in run.rows.splits else None
+    answers = trainer.measure(run.rows.splits["validation"]) if "validation" in run.rows.splits else None
     model.save(fresh)
     run.extractor.save_pretrained(fresh)
     learnt = {name: value for name, value in vars(run.config.pretraining).items() if value != {}}
@@ -120,7 +133,7 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     )
 
 
-def _metrics(run: Run, answers: Answers) -> list[dict[str, Any]]:
+def _metrics(run: Run, answers: Accuracies) -> list[dict[str, Any]]:
     """The shares of what is asked of validation rows that is told right."""
     rows = run.rows.splits["validation"]
     speakers = rows["speaker_id"] if "speaker_id" in rows.column_names else None

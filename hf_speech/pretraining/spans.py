@@ -16,30 +16,31 @@ class Masking:
     span) in spans of 10, of which, with overlaps, some half of all frames are hidden.
 
     Attributes:
-        share: of the frames that spans would cover if none overlapped, above 0, up to 1.
-        width: frames of a span.
-        least: so many spans of an utterance, at least, where they fit without overlap.
+        prob: share of the frames that spans would cover if none overlapped, above 0, up to 1; `mask_time_prob` of
+            transformers.
+        length: frames of a span; its `mask_time_length`.
+        min_masks: spans of an utterance, at least, where they fit without overlap; its `mask_time_min_masks`.
 
     Raises:
         InputError: a value that hides nothing, or a span of so few frames that a hidden one has no other beside it.
     """
 
-    share: float = 0.65
-    width: int = 10
-    least: int = 2
+    prob: float = 0.65
+    length: int = 10
+    min_masks: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"share of masks is {self.share:g}; give a share above 0, up to 1")
-        if self.width < 2:
-            raise InputError(f"width of masks is {self.width}; give 2 frames or more")
-        if self.least < 1:
-            raise InputError(f"least number of masks is {self.least}; give 1 or more")
+        if not 0 < self.prob <= 1:
+            raise InputError(f"prob of masks is {self.prob:g}; give a share above 0, up to 1")
+        if self.length < 2:
+            raise InputError(f"length of masks is {self.length}; give 2 frames or more")
+        if self.min_masks < 1:
+            raise InputError(f"min_masks is {self.min_masks}; give 1 or more")
 
     @property
     def min_frames(self) -> int:
         """The fewest frames of an utterance in which one span can be hidden and something is still heard."""
-        return self.width + 1
+        return self.length + 1
 
     def draw(self, frames: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Hides frames of one utterance.
@@ -55,12 +56,12 @@ class Masking:
             InputError: it has fewer than `min_frames`.
         """
         if frames < self.min_frames:
-            raise InputError(f"{frames} frames are too few to hide {self.width} of them; leave the utterance out")
-        number = max(int(self.share * frames / self.width + rng.random()), self.least)
-        number = max(min(number, frames // self.width), 1)
-        starts = rng.choice(frames - self.width + 1, number, replace=False)
+            raise InputError(f"{frames} frames are too few to hide {self.length} of them; leave the utterance out")
+        number = max(int(self.prob * frames / self.length + rng.random()), self.min_masks)
+        number = min(number, (frames - 1) // self.length)  # so that something is left, wherever they fall
+        starts = rng.choice(frames - self.length + 1, number, replace=False)
         hidden = np.zeros(frames, dtype=bool)
-        hidden[(starts[:, None] + np.arange(self.width)).ravel()] = True
+        hidden[(starts[:, None] + np.arange(self.length)).ravel()] = True
         return hidden
 
 

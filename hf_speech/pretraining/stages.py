@@ -15,7 +15,6 @@ run that was stopped goes on within its stage, and runs of the same training row
 (`adaptation_dir`).
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -30,87 +29,29 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 
 from ..data.schema import Splits, class_names_of
 from ..errors import InputError
-from ..fields import fit
 from ..files import locked, replacing
-from ..models.presets import merged
 from ..ranks import wait_for_all
-from ..results import FILE_NAME
-from ..training.arguments import make_config, target_rules
+from ..training.arguments import target_rules
 from ..training.classifier import CLASSIFIER, make_classifier
-from ..training.config import DataArguments, RunConfig
+from ..training.config import RunConfig
 from ..training.rows import RunRows, found, labelled_rows, load_used
 from ..training.run import train
 from ..training.work import Work
-from .cluster_options import ClusterOptions, FitOptions, PassOptions, RecordingOptions
 from .cluster_rows import cluster
-from .clusters import FACTS
-from .fields import check_pretraining
 from .rows import refuse_tested
 from .run import PRETRAINING, make_pretraining
+from .stage_fields import OF_DATA, OF_ENCODER, Stage, cluster_options_of, pretraining_of, stages_of
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "adaptation"
 MANIFEST = "stages.json"
-PREVIOUS = "previous"
 _DIGITS = 16
-# What the run says of its data, which its stages take over.
-_OF_DATA: tuple[str, ...] = ("dataset", "data_dir", "dataset_config", "reader", "audio_root", "columns", "channel")
-_OF_DATA += ("on_bad_audio", "check_audio")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Attributes:
-        name: of its folder: its number and its kind.
-        kind: "pretrain" or "cluster".
-        fields: as they were given.
-    """
-
-    name: str
-    kind: str
-    fields: Mapping[str, Any]
-
-    @property
-    def mark(self) -> str:
-        """The file that is there when it is finished."""
-        return FILE_NAME if self.kind == "pretrain" else FACTS
-
-
-def stages_of(config: RunConfig) -> list[Stage]:
-    """The stages of a run, each of them looked at.
-
-    Raises:
-        InputError: one that is none, fields that don't exist or don't agree, clusters that no stage has made, or no
-            stage that adapts an encoder.
-    """
-    stages = []
-    for i, table in enumerate(config.learning.adaptation, start=1):
-        ((kind, fields),) = table.items() if isinstance(table, dict) and len(table) == 1 else ((None, None),)
-        if kind not in ("pretrain", "cluster") or not isinstance(fields, dict):
-            raise InputError(f"adaptation: stage {i} is {table!r}; give {{pretrain: {{...}}}} or {{cluster: {{...}}}}")
-        stages.append(Stage(f"{i}-{kind}", kind, fields))
-    if not any(stage.kind == "pretrain" for stage in stages):
-        raise InputError("adaptation: no stage adapts an encoder; give {pretrain: {...}} too")
-    made: dict[str, str] = {}  # what the stages before have made, by kind
-    for stage in stages:
-        where = f"adaptation, {stage.name}"
-        try:
-            if stage.kind == "cluster":
-                _cluster_options(stage, config)
-                if "model" not in stage.fields and "pretrain" not in made:
-                    raise InputError("no stage before it has made an encoder; give model, a checkpoint")
-            else:
-                pretraining_of(stage, config, Path("."), made)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-        made[stage.kind] = stage.name
-    return stages
+_PLACES = {"dataset", "data_dir", "audio_root"}  # the rows themselves tell which they are
 
 
 def adapt(config: RunConfig, folder: Path) -> str:
@@ -150,8 +91,29 @@ def adapt(config: RunConfig, folder: Path) -> str:
     return str(home / made["pretrain"])
 
 
-def training_rows(config: RunConfig) -> Splits:
-    """The rows that a run learns from, and all that is held out of it under its own split's name.
+@dataclass(frozen=True)
+class StageRows:
+    """What the stages of a run learn from.
+
+    Attributes:
+        train: the training rows of the run, without the labels that it made of them.
+        held_out: its other rows, by split.
+        class_names: see `Splits`.
+        fingerprint: of the training rows, and of what they are labelled with.
+    """
+
+    train: Dataset
+    held_out: dict[str, Dataset]
+    class_names: dict[str, list[str]]
+    fingerprint: str
+
+    def loaded(self) -> Splits:
+        """The training rows, as if they were all that there is."""
+        return Splits({"train": self.train}, self.class_names)
+
+
+def training_rows(config: RunConfig) -> StageRows:
+    """The rows that a run learns from, and what it holds out.
 
     Raises:
         InputError: see `training.rows.read_rows`; or some speech that is held out is among the training rows.
@@ -160,37 +122,35 @@ def training_rows(config: RunConfig) -> Splits:
         raise InputError("adaptation needs rows that are there, and streaming ones are not: leave streaming out")
     data = found(config.data)
     loaded = load_used(data, config.split.only)
-    splits = labelled_rows(data, config.split, target_rules(config), loaded).splits
-    for name, held_out in splits.items():
+    rows = labelled_rows(data, config.split, target_rules(config), loaded)
+    for name, held_out in rows.splits.items():
         if name != "train":
-            refuse_tested(splits["train"], held_out)
-    plain = {name: rows.remove_columns("labels") for name, rows in splits.items()}
-    return Splits(plain, class_names_of(loaded))
+            refuse_tested(rows.splits["train"], held_out)
+    plain = {name: part.remove_columns("labels") for name, part in rows.splits.items()}
+    of_train = RunRows({"train": rows.splits["train"]}, rows.targets, 0, {}, root=rows.root)
+    return StageRows(plain.pop("train"), plain, class_names_of(loaded), of_train.fingerprint(["train"]))
 
 
-def key_of(config: RunConfig, rows: Splits) -> str:
+def _told(config: RunConfig, rows: StageRows) -> dict[str, Any]:
+    """All that decides what the stages of a run make, as JSON has it."""
+    told = {name: getattr(config.data, name) for name in OF_DATA if name not in _PLACES}
+    told |= {name: getattr(config.model, name) for name in ("backbone", "backbone_config", *OF_ENCODER)}
+    told |= {"stages": config.learning.adaptation, "rows": rows.fingerprint}
+    return dict(json.loads(json.dumps(told, default=str)))
+
+
+def key_of(config: RunConfig, rows: StageRows) -> str:
     """Digits that runs share whose stages would make the same."""
-    told = {"stages": config.learning.adaptation, **_start(config), "rows": _fingerprint(rows)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps(_told(config, rows), sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
-def _start(config: RunConfig) -> dict[str, Any]:
-    return {"backbone": config.model.backbone, "backbone_config": config.model.backbone_config}
-
-
-def _fingerprint(rows: Splits) -> str:
-    return RunRows({"train": rows["train"]}, {}, 0, {}).fingerprint(["train"])
-
-
-def _claim(home: Path, config: RunConfig, rows: Splits) -> None:
+def _claim(home: Path, config: RunConfig, rows: StageRows) -> None:
     """Notes whose stages these are; those of other stages or rows are not gone on from.
 
     Raises:
         InputError: they are another run's.
     """
-    told = json.loads(json.dumps({"stages": config.learning.adaptation, **_start(config)}, default=str))
-    told["rows"] = _fingerprint(rows)
-    path = home / MANIFEST
+    told, path = _told(config, rows), home / MANIFEST
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
         differ = [name for name in told if there.get(name) != told[name]]
@@ -226,85 +186,25 @@ def _meet(config: RunConfig) -> None:
         PartialState(cpu=bool(config.training.get("use_cpu")) or not torch.accelerator.is_available())
 
 
-def _run(stage: Stage, config: RunConfig, home: Path, made: Mapping[str, str], rows: Splits) -> None:
-    """Runs one stage."""
-    place = home / stage.name
-    if stage.kind == "pretrain":
-        fields = pretraining_of(stage, config, place, made, home)
-        given = None if "dataset" in stage.fields else Splits({"train": rows["train"]}, rows.class_names)
-        make = partial(make_pretraining, loaded=given, unheard=[rows[name] for name in rows if name != "train"])
-        train(fields, Work(make, PRETRAINING.write, PRETRAINING.config_name))
-        return
-    if os.environ.get("RANK", "0") != "0":
-        return
-    model = stage.fields.get("model") or str(home / made["pretrain"])
-    options = _cluster_options(stage, config)
-    loaded = Splits({"train": rows["train"]}, rows.class_names)
-    cluster(model, str(found(config.data).dataset), place, options, loaded=loaded)
-
-
-def pretraining_of(
-    stage: Stage, config: RunConfig, place: Path, made: Mapping[str, str], home: Path = Path(".")
-) -> RunConfig:
-    """The fields of a stage of pretraining: its own, over what the run says of its data and its encoder.
-
-    Args:
-        stage: of the run.
-        config: of the run.
-        place: folder of the stage.
-        made: kind of stage -> the last one before it, by name.
-        home: where these lie.
+def _run(stage: Stage, config: RunConfig, home: Path, made: Mapping[str, str], rows: StageRows) -> None:
+    """Runs one stage.
 
     Raises:
-        InputError: fields that don't exist or don't agree, or something that no stage before it has made.
+        InputError: what it finds wrong; the message says which stage it is.
     """
-    own = dict(stage.fields)
-    values: dict[str, Any] = {name: getattr(config.data, name) for name in _OF_DATA if name not in own}
-    values = {name: value for name, value in values.items() if value != getattr(DataArguments(), name)}
-    if "dataset" in own:
-        values = {name: value for name, value in values.items() if name in ("data_dir", "on_bad_audio", "check_audio")}
-    if own.get("backbone") == PREVIOUS:
-        if "pretrain" not in made:
-            raise InputError(f"backbone {PREVIOUS}: no stage before it has made one; leave it out, or name another")
-        own["backbone"] = str(home / made["pretrain"])
-    elif "backbone" not in own and "model_type" not in own.get("backbone_config", {}):
-        if config.model.backbone is not None:  # its own masks and dropouts are for fine-tuning
-            own["backbone"] = config.model.backbone
-        else:
-            own["backbone_config"] = merged(config.model.backbone_config, own.get("backbone_config", {}))
-    objective = own.get("objective", "contrastive")
-    if objective == "clusters" and "clusters" not in own:
-        if "cluster" not in made:
-            raise InputError("objective clusters: no stage before it clusters frames; give {cluster: {...}} before it")
-        own["clusters"] = str(home / made["cluster"])
-    if objective == "labels":
-        values |= {name: getattr(config.data, name) for name in ("target", "labels") if name not in own}
-        values = {name: value for name, value in values.items() if value is not None}
-    values |= {"test": "none", "output_dir": str(place), **own}
-    values.setdefault("validation", "none")
-    return make_config(values, "fields", check_pretraining)
-
-
-def _cluster_options(stage: Stage, config: RunConfig) -> ClusterOptions:
-    """What a stage of clustering is told: its own fields, over what the run says of its data."""
-    recordings = {
-        "channel": str(config.data.channel),
-        "on_bad_audio": config.data.on_bad_audio,
-        "check_audio": config.data.check_audio,
-    }
-    parts: dict[str, dict[str, Any]] = {"fit": {}, "recordings": recordings, "passing": {}}
-    kinds = {"fit": FitOptions, "passing": PassOptions}
-    of = {f.name: (part, f.type) for part, kind in kinds.items() for f in dataclasses.fields(kind)}
-    for name, value in stage.fields.items():
-        if name == "model":
-            continue
-        if name not in of or name in ("codebook", "apply", "overwrite"):
-            raise InputError(f"unknown field {name!r}; valid: model, {', '.join(sorted(of))}")
-        part, hint = of[name]
-        parts[part][name] = fit(value, hint, name)
-    return ClusterOptions(
-        FitOptions(**parts["fit"]), RecordingOptions(**parts["recordings"]), PassOptions(**parts["passing"])
-    )
+    place = home / stage.name
+    try:
+        if stage.kind == "pretrain":
+            fields = pretraining_of(stage, config, place, made, home)
+            given = None if "dataset" in stage.fields else rows.loaded()
+            make = partial(make_pretraining, loaded=given, unheard=list(rows.held_out.values()))
+            train(fields, Work(make, PRETRAINING.write, PRETRAINING.config_name))
+        elif os.environ.get("RANK", "0") == "0":
+            model = stage.fields.get("model") or str(home / made["pretrain"])
+            data = str(found(config.data).dataset)
+            cluster(model, data, place, cluster_options_of(stage, config), loaded=rows.loaded())
+    except InputError as error:
+        raise InputError(f"adaptation, {stage.name}: {error}") from error
 
 
 def shared(config: RunConfig, root: Path) -> RunConfig:

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
-import torch
+from datasets import Dataset
 from torch import Tensor
 
 from ..data.checks import MIN_DURATION
@@ -22,18 +23,18 @@ from ..errors import InputError, list_some
 from ..models.configuration import SSL_BACKBONES
 from ..models.encoder import Encoder
 from ..training.arguments import target_rules
-from ..training.build import augmentation_of
 from ..training.config import RunConfig
 from ..training.rows import RunRows, read_rows
+from ..training.setup import collator_settings
 from ..training.start import is_finished
 from .collator import MaskedCollator
 from .contrastive import QUANTIZED, load_contrastive
 from .fields import masking_of, temperature_of
-from .frame_labels import FrameLabels, read_frame_labels
+from .frame_labels import FrameLabels, fitted_on, read_frame_labels
 from .labelled import LabelledFrames, VotesCollator
 from .model import PretrainingModel, make_encoder, with_masks
 from .prediction import MaskedPrediction, TargetCollator
-from .rows import refuse_tested, unlabelled_rows
+from .rows import contents, in_both, unlabelled_rows, without_tested
 from .spans import Masking
 
 
@@ -47,8 +48,8 @@ class Objective(Protocol):
             InputError: so.
         """
 
-    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> RunRows:
-        """The rows that are learnt from.
+    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> tuple[RunRows, Dataset | None]:
+        """The rows that are learnt from, and those that are tested on, of which nothing may be heard.
 
         Args:
             config: of the run.
@@ -57,6 +58,13 @@ class Objective(Protocol):
 
         Raises:
             InputError: rows that can't be used.
+        """
+
+    def refuse_heard(self, config: RunConfig, tested: Dataset) -> None:
+        """Refuses what was made beforehand of speech that is tested on.
+
+        Raises:
+            InputError: so.
         """
 
     def model(self, config: RunConfig, backbone: Any, rows: RunRows) -> PretrainingModel:
@@ -75,7 +83,14 @@ class Objective(Protocol):
         """What makes batches of rows."""
 
 
-class Contrastive:
+class Unheard:
+    """An objective of which nothing is made beforehand."""
+
+    def refuse_heard(self, config: RunConfig, tested: Dataset) -> None:
+        """See the base class."""
+
+
+class Contrastive(Unheard):
     """See `contrastive.ContrastivePretraining`."""
 
     def check(self, config: RunConfig, model_type: str) -> None:
@@ -91,7 +106,7 @@ class Contrastive:
             )
         temperature_of(config)
 
-    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> RunRows:
+    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> tuple[RunRows, Dataset | None]:
         """See the base class."""
         return unlabelled_rows(config.data, config.split, min_seconds=shortest, loaded=loaded)
 
@@ -105,8 +120,19 @@ class Contrastive:
         return MaskedCollator(*_masks(config, model, extractor), model.negatives, **_settings(config, model, extractor))
 
 
-class Clusters:
+class Clusters(Unheard):
     """See `prediction.MaskedPrediction`."""
+
+    def refuse_heard(self, config: RunConfig, tested: Dataset) -> None:
+        """See the base class: clusters that were fitted on it."""
+        folder = str(config.pretraining.clusters)
+        fitted = ((*span, folder) for span in fitted_on(folder))
+        both = in_both(contents(tested), fitted)
+        if both:
+            raise InputError(
+                f"clusters {folder}: were fitted on {len(both)} recordings that are tested on, such as "
+                f"{Path(both[0]).name}; fit them on the rows to learn from"
+            )
 
     def check(self, config: RunConfig, model_type: str) -> None:
         """See the base class."""
@@ -121,9 +147,9 @@ class Clusters:
             raise InputError("augment: at another speed the clusters of frames lie elsewhere; leave speeds out")
         read_frame_labels(config.pretraining.clusters)
 
-    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> RunRows:
+    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> tuple[RunRows, Dataset | None]:
         """See the base class: with `labels_of`, what each is called among the labels."""
-        rows = unlabelled_rows(config.data, config.split, min_seconds=shortest, loaded=loaded)
+        rows, tested = unlabelled_rows(config.data, config.split, min_seconds=shortest, loaded=loaded)
         labels = read_frame_labels(str(config.pretraining.clusters))
         splits = {}
         for name, there in rows.splits.items():
@@ -135,7 +161,7 @@ class Clusters:
                     f"such as {list_some(absent, 2)}; label them with `hf-speech cluster --codebook`"
                 )
             splits[name] = add_columns(there, {"labels_of": ids})
-        return RunRows(splits, rows.targets, 0, rows.bad, rows.overlaps, rows.root, rows.compared)
+        return replace(rows, splits=splits), tested
 
     def model(self, config: RunConfig, backbone: Any, rows: RunRows) -> PretrainingModel:
         """See the base class."""
@@ -152,7 +178,7 @@ class Clusters:
         return TargetCollator(labels, first, hop, *masks, **_settings(config, model, extractor))
 
 
-class Labels:
+class Labels(Unheard):
     """See `labelled.LabelledFrames`."""
 
     def check(self, config: RunConfig, model_type: str) -> None:
@@ -161,27 +187,30 @@ class Labels:
         if any(rule.kind != "single_label_classification" for rule in rules.values()):
             raise InputError("objective labels: is for one label a row")
 
-    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> RunRows:
+    def rows(self, config: RunConfig, shortest: float, loaded: Splits | None = None) -> tuple[RunRows, Dataset | None]:
         """See the base class: with `labels`."""
         split = config.split
         if split.speaker_independent is None:  # it is not told here how well a label is known of other voices
             split = replace(split, speaker_independent=False)
         least = max(shortest, MIN_DURATION)
         rows = read_rows(config.data, split, target_rules(config), min_seconds=least, loaded=loaded)
-        tested = rows.splits.get("test")
-        learned = {name: there for name, there in rows.splits.items() if name != "test"}
+        learned, tested = without_tested(rows.splits)
         for name, there in learned.items():
-            if tested is not None:
-                refuse_tested(there, tested, name)
-            if config.pretraining.soft_labels and "votes" not in there.column_names:
-                raise InputError(f"{name}: soft_labels need a column votes, {{label: number}}; leave soft_labels out")
-        return RunRows(learned, rows.targets, rows.unlabelled, rows.bad, rows.overlaps, rows.root, rows.compared)
+            votes = there.features.get("votes")
+            if config.pretraining.soft_labels and not isinstance(votes, dict):
+                raise InputError(
+                    f"{name}: soft_labels need a column votes with a table {{label: number}} in each row, such as "
+                    "a label JSON gives; leave soft_labels out"
+                )
+        return replace(rows, splits=learned), tested
 
     def model(self, config: RunConfig, backbone: Any, rows: RunRows) -> PretrainingModel:
         """See the base class."""
         labels = list(rows.splits["train"]["labels"])
         number = len(rows.names or [])
         given = config.head.class_weights
+        if isinstance(given, list) and len(given) != number:
+            raise InputError(f"class_weights has {len(given)} factors for {number} labels; give one for each")
         weights = class_weights(labels, number) if given == "balanced" else given
         most = max(Counter(labels).values()) / len(labels)
         return LabelledFrames(backbone, _encoder(config, backbone), number, weights, most)  # type: ignore[arg-type]
@@ -199,17 +228,14 @@ def _encoder(config: RunConfig, backbone: Any) -> Encoder:
     return make_encoder(backbone, arguments.backbone, arguments.layerdrop or 0.0, arguments.attn_implementation)
 
 
+def least_samples(config: RunConfig, encoder: Encoder) -> int:
+    """The shortest waveform that can be learnt from: of one frame, or of as many as some of can be hidden."""
+    frames = 1 if config.pretraining.objective == "labels" else masking_of(config).min_frames
+    return encoder.min_samples + (frames - 1) * encoder.hop
+
+
 def _settings(config: RunConfig, model: PretrainingModel, extractor: Any) -> dict[str, Any]:
-    """What every collator is told."""
-    return {
-        "crop_seconds": config.batches.crop_seconds,
-        "channel": config.data.channel,
-        "min_samples": model.encoder.min_samples,
-        "on_bad": config.data.on_bad_audio,
-        "augmentation": augmentation_of(config, extractor.sampling_rate),
-        "augment_later": torch.accelerator.is_available(),
-        "with_origin": True,
-    }
+    return collator_settings(config, extractor, least_samples(config, model.encoder))
 
 
 def _masks(

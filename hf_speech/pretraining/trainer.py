@@ -27,7 +27,7 @@ _PATIENCE = 3  # lines of the log in a row, after which a collapse is one
 
 
 @dataclass(frozen=True)
-class Answers:
+class Accuracies:
     """What a model tells of N rows.
 
     Attributes:
@@ -58,15 +58,16 @@ class PretrainingTrainer(SpeechTrainer):
     the same masks each time.
 
     Args:
-        collator: of rows.
+        collator: of training rows.
+        validating: of validation rows, which are as they are.
         arguments: of `SpeechTrainer`.
     """
 
     model: PretrainingModel
 
-    def __init__(self, *, collator: SpeechCollator, **arguments: Any) -> None:
+    def __init__(self, *, collator: SpeechCollator, validating: SpeechCollator, **arguments: Any) -> None:
         super().__init__(data_collator=collator, **arguments)
-        self.collator = collator
+        self.validating = validating
         self._noted: dict[str, Tensor] = {}
         self._collapsed = 0
 
@@ -108,7 +109,7 @@ class PretrainingTrainer(SpeechTrainer):
         """The loss and its parts on validation rows; they are logged, and returned under `<prefix>_<name>`."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         with self.watch.apart():
-            counted = self.tell(rows, self.args.process_index, self.args.world_size).counted()
+            counted = self.measure(rows, self.args.process_index, self.args.world_size).counted()
             sums = torch.tensor(list(counted.values()), dtype=torch.float64, device=self.args.device)
             sums = self.accelerator.reduce(sums, "sum")
             numbers = _means(dict(zip(counted, sums.tolist(), strict=True)))
@@ -120,7 +121,7 @@ class PretrainingTrainer(SpeechTrainer):
         return values
 
     @torch.no_grad()
-    def tell(self, rows: Dataset, rank: int = 0, ranks: int = 1) -> Answers:
+    def measure(self, rows: Dataset, rank: int = 0, ranks: int = 1) -> Accuracies:
         """What the model tells of rows; of several processes, each asks it of some of the batches.
 
         Args:
@@ -128,31 +129,31 @@ class PretrainingTrainer(SpeechTrainer):
             rank: number of this process.
             ranks: how many there are.
         """
-        crop = self.collator.crop_seconds
+        crop = self.validating.crop_seconds
         longest = np.inf if crop is None else crop * SAMPLE_RATE
         batches = length_batches([min(length, longest) for length in rows["length"]], BATCH_SECONDS * SAMPLE_RATE)
         sums = dict.fromkeys(("weight", "loss", *self.model.part_names), 0.0)
-        right, asked = ({name: np.zeros(len(rows), np.int64) for name in self.model.told_names} for _ in range(2))
+        right, asked = ({name: np.zeros(len(rows), np.int64) for name in self.model.accuracy_names} for _ in range(2))
         with evaluating(self.model), self.compute_loss_context_manager():
             for batch in tqdm(batches[rank::ranks], desc="validating", disable=None, leave=False):
-                inputs = self._prepare_inputs(self.collator([{**rows[i], "draw": (0, 0, i, 0)} for i in batch]))
+                inputs = self._prepare_inputs(self.validating([{**rows[i], "draw": (0, 0, i, 0)} for i in batch]))
                 inputs.pop("origin", None)
                 outputs = self.model(**inputs)
                 for name, value in _of_loss(outputs).items():
                     sums[name] += float(value)
-                for name, told in outputs.told.items():
-                    places = np.asarray(batch)[told.rows.cpu().numpy()]
+                for name, correct in outputs.correct.items():
+                    places = np.asarray(batch)[correct.rows.cpu().numpy()]
                     np.add.at(asked[name], places, 1)
-                    np.add.at(right[name], places, told.right.cpu().numpy())
-        return Answers(sums, right, asked)
+                    np.add.at(right[name], places, correct.right.cpu().numpy())
+        return Accuracies(sums, right, asked)
 
 
 def _sums(outputs: Any) -> dict[str, Tensor]:
-    """The numbers of a batch in sums, as `Answers.counted` has them."""
-    right = {f"right {name}": told.right.sum().float() for name, told in outputs.told.items()}
+    """The numbers of a batch in sums, as `Accuracies.counted` has them."""
+    right = {f"right {name}": correct.right.sum().float() for name, correct in outputs.correct.items()}
     asked = {
-        f"asked {name}": torch.as_tensor(float(len(told.rows)), device=outputs.loss.device)
-        for name, told in outputs.told.items()
+        f"asked {name}": torch.as_tensor(float(len(correct.rows)), device=outputs.loss.device)
+        for name, correct in outputs.correct.items()
     }
     return {**_of_loss(outputs), **right, **asked}
 

@@ -20,7 +20,7 @@ from .config import (
     RunConfig,
 )
 from .hf_arguments import REPLACED, TRAINING_DEFAULTS, training_fields
-from .recipes import find_recipe
+from .recipes import PRETRAINING, find_recipe
 
 if TYPE_CHECKING:
     from ..data.several import TargetRule
@@ -74,7 +74,10 @@ def read_config(
             ...
         hf_speech.models.registry.InputError: flags: ...
     """
-    values = {} if path is None else _read_file(find_recipe(path))
+    file = None if path is None else find_recipe(path)
+    if check is None and file is not None and file.name == PRETRAINING:
+        raise InputError(f"{path}: is a recipe of pretraining; run it by `hf-speech pretrain`")
+    values = {} if file is None else _read_file(file)
     places = ([str(path)] if path is not None else []) + (["flags"] if overrides or path is None else [])
     given = overrides or {}
     if "base" in given:

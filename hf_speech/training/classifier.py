@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from transformers import set_seed
+
 from ..errors import InputError
 from ..model_facts import model_facts
 from ..results import Results
@@ -17,7 +19,7 @@ from .frozen_model import put_back
 from .pictures import draw_run
 from .recipes import CONFIG_NAME
 from .setup import make_trainer, read_and_build
-from .work import Run, Work
+from .work import DEFAULT_SEED, Run, Work
 
 Adapt = Callable[[RunConfig, Path], str]  # fields, folder of a run -> the encoder that it starts from
 
@@ -38,10 +40,13 @@ def make_classifier(config: RunConfig, folder: Path, adapt: Adapt | None = None)
     start = config
     if config.learning.adaptation and adapt is not None:
         encoder = adapt(config, folder)
+        set_seed(int(config.training.get("seed", DEFAULT_SEED)))  # the stages have seeds of their own
         start = replace(config, model=replace(config.model, backbone=encoder))
     rows, model, extractor = read_and_build(start)
     if start is not config:  # what it was adapted from, not where that lies
         model.config.backbone_config._name_or_path = config.model.backbone or ""
+        if config.model.lora:  # whoever loads the adapter has to have the encoder beneath it
+            model.peft_config["default"].base_model_name_or_path = Path(start.model.backbone or "").name
     if config.batches.frozen_cache is not None:
         rows = run_once(config, rows, model, extractor)
     return Run(config, folder, rows, model, extractor, make_trainer(config, rows, model, extractor))

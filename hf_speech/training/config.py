@@ -151,7 +151,7 @@ class PretrainingArguments:
     )
     clusters: str | None = _meaning("folder that `hf-speech cluster` has written, of the same rows", None)
     soft_labels: bool = _meaning("objective labels: draw a row's label from its votes each time", False)
-    masking: dict[str, Any] = _meaning("which frames are hidden: {share: 0.65, width: 10, least: 2}", {})
+    masking: dict[str, Any] = _meaning("which frames are hidden: {prob: 0.65, length: 10, min_masks: 2}", {})
     temperature: dict[str, Any] = _meaning(
         "of the choice of codes, by optimiser step: {start: 2.0, factor: 0.999995, end: 0.5}", {}
     )

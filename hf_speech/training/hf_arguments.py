@@ -59,7 +59,8 @@ def greater_is_better(metric: str) -> bool:
     """Whether more of a metric is better; of several tasks, its name is `<task>/<metric>`."""
     from ..metrics.regression import LOWER_IS_BETTER
 
-    return metric.rpartition("/")[2] not in LOWER_IS_BETTER
+    name = metric.rpartition("/")[2]
+    return name not in LOWER_IS_BETTER and "loss" not in name.split("_")
 
 
 def training_arguments(

@@ -132,15 +132,28 @@ def _collator(config: RunConfig, rows: RunRows, model: Any, extractor: Any) -> S
         return FrozenCollator(extractor.sampling_rate)
     return SpeechCollator(
         extractor,
-        crop_seconds=config.batches.crop_seconds,
-        channel=config.data.channel,
-        min_samples=model.encoder.min_samples,
-        on_bad=config.data.on_bad_audio,
-        augmentation=augmentation_of(config, extractor.sampling_rate),
-        augment_later=torch.accelerator.is_available(),  # on the model's device; on a CPU the workers are as good
         num_speakers=len(rows.names) if rows.names and makes_speakers(config) else None,
-        with_origin=True,
+        **collator_settings(config, extractor, model.encoder.min_samples),
     )
+
+
+def collator_settings(config: RunConfig, extractor: Any, min_samples: int) -> dict[str, Any]:
+    """What every collator of training rows is told.
+
+    Args:
+        config: of the run.
+        extractor: its feature extractor.
+        min_samples: the shortest clip that can be learnt from.
+    """
+    return {
+        "crop_seconds": config.batches.crop_seconds,
+        "channel": config.data.channel,
+        "min_samples": min_samples,
+        "on_bad": config.data.on_bad_audio,
+        "augmentation": augmentation_of(config, extractor.sampling_rate),
+        "augment_later": torch.accelerator.is_available(),  # on the model's device; on a CPU the workers are as good
+        "with_origin": True,
+    }
 
 
 def make_sampler(config: RunConfig, rows: RunRows, model: Any, arguments: Any) -> SpeechBatchSampler:

@@ -130,7 +130,7 @@ def test_what_is_missing_is_run_and_nothing_else(
 
 def test_recipes_share_stages_of_adaptation(corpus: Path, tmp_path: Path) -> None:
     """A file stands in the place of each run, which so ends at once; what it was given says where its stages lie."""
-    stage = {"pretrain": {"max_steps": 1, "batch_seconds": 5, "masking": {"share": 0.5, "width": 4}}}
+    stage = {"pretrain": {"max_steps": 1, "batch_seconds": 5, "masking": {"prob": 0.5, "length": 4}}}
     shared = {"dataset": str(corpus), "validation": "none", "max_steps": 1, "adaptation": [stage]}
     root, names = tmp_path / "beside", ("mean", "max")
     configs = [write_yaml(tmp_path / f"{name}.yaml", **shared, pooling=name) for name in names]

@@ -125,6 +125,20 @@ def test_without_a_layer_there_are_the_embeddings(kind: str, corpus: Path, tmp_p
     assert json.loads((tmp_path / "out" / "features.json").read_text())["rows"] == 3
 
 
+@pytest.mark.parametrize("words", [("--layer", "2", "--pooling", "mean"), ()])
+def test_a_channel_is_chosen(words: tuple[str, ...], tmp_path: Path) -> None:
+    lively(HfSpeechForXVector(tiny_config())).save_pretrained(tmp_path / "model")
+    sides = [voice_like(0.6, seed=i) for i in range(2)]
+    sf.write(tmp_path / "both.wav", np.stack(sides, 1), 16_000)
+    sf.write(tmp_path / "one.wav", sides[1], 16_000)
+    found = []
+    for name, channel in (("both", ("--channel", "1")), ("one", ())):
+        given = ("embed", tmp_path / "model", tmp_path / f"{name}.wav", *words, *channel)
+        assert command(*given, "--output-dir", tmp_path / name) == 0
+        found.append(read_embeddings(tmp_path / name / ("layer2" if words else "embeddings.parquet")).vectors)
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
 KILLED = """
 import os, signal, sys
 from hf_speech.layers import formats

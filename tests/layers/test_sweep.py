@@ -25,7 +25,7 @@ from hf_speech.layers.encoders import load_layers
 from hf_speech.layers.kept import kept_features
 from hf_speech.layers.passes import pooled_of_rows
 from hf_speech.layers.probes import Goal, fit_weighted_sum, inner_folds, linear_probes
-from hf_speech.models.modeling import HfSpeechModel
+from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from hf_speech.results import Results
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 from hf_speech.training.arguments import read_config
@@ -33,7 +33,7 @@ from hf_speech.training.frozen import run_once
 from hf_speech.training.rows import RunRows
 from hf_speech.training.setup import read_and_build
 
-from ..models.tiny import lively
+from ..models.tiny import lively, tiny_config
 from ..training.runs import command, read_results, read_table, refusal, write_table
 
 LAYERS, SIZE, TELLING = (1, 2, 3, 4), 6, 2
@@ -299,6 +299,8 @@ def test_another_sweep_in_the_folder_is_refused_and_the_same_one_hears_nothing_a
         ),
         (["--folds", "speaker_id", "--tasks", "{label: {}, age: {loss: mse}}"], "has one target"),
         (["--folds", "speaker_id", "--probes", "both"], "did you mean --probe"),
+        (["--folds", "speaker_id", "--adaptation", "[{pretrain: {}}]"], "adaptation has no part in a layer sweep"),
+        (["--folds", "speaker_id", "--class_weights", "[1.0]"], "class_weights has 1 factors for "),
     ],
 )
 def test_what_can_not_be_swept_is_said(
@@ -307,6 +309,39 @@ def test_what_can_not_be_swept_is_said(
     words = ["layer-sweep", "--backbone", encoder, "--dataset", corpus, "--target", "label", *flags]
     assert expected in refusal(capsys, *words, "--output-dir", tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_numbers_that_are_none_are_refused_and_not_kept(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = AutoModel.from_config(tiny_backbone_config("wav2vec2", num_hidden_layers=2))
+    torch.nn.init.constant_(broken.encoder.layers[1].final_layer_norm.bias, float("nan"))
+    broken.save_pretrained(tmp_path / "encoder")
+    words = ["--backbone", tmp_path / "encoder", "--dataset", corpus, "--target", "label", "--folds", "speaker_id"]
+    said = refusal(capsys, "layer-sweep", *words, "--output-dir", tmp_path / "sweep")
+    assert ".wav: layer 2 has NaN or infinite numbers; check the model's weights" in said
+    assert not list(tmp_path.glob("sweep/**/*.safetensors"))
+
+
+def test_a_finished_model_is_asked_without_its_class_token_and_not_by_a_transformer(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = lively(HfSpeechForSequenceClassification(tiny_config(pooling="first+cls-learned")))
+    model.save_pretrained(tmp_path / "model")
+    words = ["--backbone", tmp_path / "model", "--dataset", corpus, "--target", "label", "--layers", "2"]
+    words += ["--validation", "0.2", "--test", "0.2"]
+    said = refusal(capsys, "layer-sweep", *words, "--probe", "transformer", "--output-dir", tmp_path / "none")
+    assert (
+        "is a finished model, which a run takes with the neck that it has" in said and not (tmp_path / "none").exists()
+    )
+    assert command("layer-sweep", *words, "--output-dir", tmp_path / "sweep") == 0
+    best = read_config(str(tmp_path / "sweep" / "best" / "train.yaml"), {"frozen_cache": None})
+    rows, made, extractor = read_and_build(best)
+    rows = rows.splits["train"]
+    features = kept_features(load_layers(tmp_path / "model", [2], class_token=False), rows, tmp_path / "sweep")
+    wave = extractor(read_audio(rows[0]["audio"]), sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        np.testing.assert_allclose(features[0, 0], made.eval()(**wave).embeddings[0].numpy(), atol=1e-5)
 
 
 @pytest.mark.slow

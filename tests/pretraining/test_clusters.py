@@ -2,9 +2,11 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +21,21 @@ from hf_speech.cli import main
 from hf_speech.data.checks import check_rows
 from hf_speech.data.recordings import rows_of_files
 from hf_speech.errors import InputError
+from hf_speech.files import sha256_of
 from hf_speech.layers.encoders import load_layers
 from hf_speech.layers.passes import frames_of_rows
 from hf_speech.pretraining import clusters
 from hf_speech.pretraining.cluster_options import ClusterOptions, FitOptions
 from hf_speech.pretraining.cluster_rows import cluster, workplace
 from hf_speech.pretraining.clusters import Codebook, fit_codebook, load_codebook
-from hf_speech.pretraining.frame_labels import LabelWriter, read_frame_labels
+from hf_speech.pretraining.frame_labels import LabelWriter, fitted_on, read_frame_labels
 from hf_speech.pretraining.spool import FrameSpool, drawn_frames
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 
 from ..models.tiny import lively
 
 COUNTS = [4, 16]
-FILES = ["codebook.safetensors", "labels.parquet"]
+FILES = ["codebook.safetensors", "fitted_on.parquet", "labels.parquet"]
 
 
 # --- frames on the disk, and centroids --------------------------------------------------------------------------------
@@ -88,14 +91,14 @@ def test_blobs_that_lie_apart_are_found(tmp_path: Path) -> None:
     assert labels.tolist() == apart.argmin(axis=0).tolist() and labels.dtype == np.int16
 
 
-def test_the_seed_decides(tmp_path: Path) -> None:
-    def fitted(seed: int) -> dict[int, np.ndarray]:
+def test_the_seed_decides_and_not_the_other_counts(tmp_path: Path) -> None:
+    def fitted(seed: int, counts: Sequence[int] = (8, 32)) -> dict[int, np.ndarray]:
         with spool_of(tmp_path / "f", noise(2_000)) as spool:
-            return fit_codebook(spool, [8, 32], seed=seed, epochs=2).centroids
+            return fit_codebook(spool, counts, seed=seed, epochs=2).centroids
 
-    first, again, other = fitted(0), fitted(0), fitted(1)
+    first, again, other, alone = fitted(0), fitted(0), fitted(1), fitted(0, [32])
     assert all(np.array_equal(first[count], again[count]) for count in (8, 32))
-    assert not np.allclose(first[8], other[8])
+    assert not np.allclose(first[8], other[8]) and np.array_equal(first[32], alone[32])
 
 
 def test_no_more_than_a_batch_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +205,10 @@ def test_a_codebook_labels_other_rows_by_the_nearest_centroid(
         far = np.linalg.norm(frames[:, None].astype(float) - centroids, axis=-1)
         assert labels[f"audio/{files[place].name}"][16].tolist() == far.argmin(axis=1).tolist()
     assert len(labels) == 4 and labels.counts == [16]
+    # What was fitted on is told of the labels of other rows too.
+    learned = sorted(path for path in (table.parent / "audio").iterdir() if "speaker02" not in path.name)
+    told = [(sha256_of(path), 0.0, math.inf) for path in learned]
+    assert fitted_on(tmp_path / "o") == fitted_on(fitted / "labels.parquet") == told
 
 
 def test_what_is_tested_on_has_no_part_in_it(model: str, table: Path, fitted: Path, tmp_path: Path) -> None:
@@ -237,6 +244,8 @@ REFUSED = {
     "--codebook FITTED --layer 3": "was fitted on layer 2",
     "--codebook FITTED --counts 5": "has no 5 clusters; it has 4, 16",
     "--codebook FITTED --output-dir FITTED --overwrite": "would be lost",
+    "--codebook FITTED --sample-ratio 0.3 --epochs 3 --seed 9": "--sample-ratio, --epochs, --seed: with --codebook not",
+    "--codebook FITTED --split test": "--split: with --codebook nothing is fitted",
     "--codebook TABLE": "no codebook in it",
 }
 
@@ -265,7 +274,7 @@ def test_frames_that_are_no_numbers_are_refused(table: Path, tmp_path: Path) -> 
     broken.encoder.layers[1].final_layer_norm.bias.data[0] = np.nan
     broken.save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"^audio/speaker0.*\.wav: its frames have NaN"):
+    with pytest.raises(InputError, match=r"^audio/speaker0.*\.wav: layer 2 has NaN"):
         cluster(str(tmp_path), str(table), tmp_path / "o", fit())
     assert list((tmp_path / "o").iterdir()) == []
 
@@ -313,7 +322,7 @@ def test_another_process_gives_the_same_and_a_killed_one_nothing(
     assert [path.name for path in killed.iterdir()] == [".partial"]
     cluster(model, str(table), killed, fit())
     assert sorted(path.name for path in killed.iterdir()) == ["clusters.json", *FILES]
-    assert (killed / FILES[1]).read_bytes() == (fitted / FILES[1]).read_bytes()
+    assert (killed / FILES[2]).read_bytes() == (fitted / FILES[2]).read_bytes()
 
 
 def test_after_an_error_what_was_there_is_as_it_was(tmp_path: Path) -> None:
@@ -334,6 +343,8 @@ def test_after_an_error_what_was_there_is_as_it_was(tmp_path: Path) -> None:
 def test_files_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_frame_labels(tmp_path)
+    with pytest.raises(InputError, match="says what the codebook was fitted on; fit it anew"):
+        fitted_on(tmp_path)
     (tmp_path / "labels.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="holds no labels of frames"):
         read_frame_labels(tmp_path)

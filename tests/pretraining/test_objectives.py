@@ -14,12 +14,12 @@ CODES = torch.arange(4)[:, None]
 
 def test_a_perfect_match() -> None:
     contrast = contrastive_loss(3.0 * EYE, 0.5 * EYE, CODES, OTHERS, 0.1)  # cosines know no length
-    assert contrast.loss == pytest.approx(math.log(1 + 3 * math.exp(-10)), abs=1e-6) and contrast.told.all()
+    assert contrast.loss == pytest.approx(math.log(1 + 3 * math.exp(-10)), abs=1e-6) and contrast.correct.all()
 
 
 def test_what_is_alike_to_all_is_told_from_none() -> None:
     contrast = contrastive_loss(torch.ones(4, 4), EYE, CODES, OTHERS, 0.1)
-    assert contrast.loss == pytest.approx(math.log(4)) and not contrast.told.any()
+    assert contrast.loss == pytest.approx(math.log(4)) and not contrast.correct.any()
 
 
 def test_one_of_two_is_told() -> None:
@@ -27,7 +27,7 @@ def test_one_of_two_is_told() -> None:
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     contrast = contrastive_loss(predicted, targets, CODES[:2], torch.tensor([[1], [0]]), 1.0)
     right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
-    assert contrast.loss == pytest.approx((right + wrong) / 2) and contrast.told.float().mean() == 0.5
+    assert contrast.loss == pytest.approx((right + wrong) / 2) and contrast.correct.float().mean() == 0.5
 
 
 def test_distractors_of_the_same_code_are_left_out() -> None:
@@ -40,7 +40,7 @@ def test_distractors_of_the_same_code_are_left_out() -> None:
 
 def test_a_collapsed_codebook_is_never_right() -> None:
     contrast = contrastive_loss(EYE, torch.ones(4, 4), torch.zeros(4, 2), OTHERS, 0.1)
-    assert contrast.loss == 0 and not contrast.told.any()
+    assert contrast.loss == 0 and not contrast.correct.any()
 
 
 def test_half_precision_does_not_overflow() -> None:
@@ -49,6 +49,15 @@ def test_half_precision_does_not_overflow() -> None:
     negatives = torch.randint(4_000, (4_000, 100), generator=torch.Generator().manual_seed(0))
     contrast = contrastive_loss(predicted, targets, torch.arange(4_000)[:, None], negatives, 0.01)
     assert contrast.loss * 4_000 > 65_504 and contrast.loss.isfinite() and contrast.loss.dtype == torch.float32
+
+
+def test_autocast_does_not_round_it() -> None:
+    targets = 1 + 0.01 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))  # near-alike: bfloat16 has ties
+    negatives = torch.tensor([[j for j in range(6) if j != i] for i in range(6)])
+    plain = contrastive_loss(targets, targets, torch.arange(6)[:, None], negatives, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = contrastive_loss(targets, targets, torch.arange(6)[:, None], negatives, 0.1)
+    assert found.loss.dtype == torch.float32 and found.correct.all() and found.loss == plain.loss
 
 
 def test_uniform_codes_are_all_in_use() -> None:

@@ -87,8 +87,8 @@ def test_padding_changes_no_prediction(kind: str) -> None:
     for name in ("loss_k4", "loss_k8"):
         mean = sum(one.weight * float(one.parts[name]) for one in alone) / padded.weight
         assert float(padded.parts[name]) == pytest.approx(mean, abs=1e-5)
-    for name, told in padded.told.items():
-        assert torch.equal(told.right, torch.cat([one.told[name].right for one in alone]))
+    for name, told in padded.correct.items():
+        assert torch.equal(told.right, torch.cat([one.correct[name].right for one in alone]))
         assert told.rows.bincount().tolist() == [one.weight for one in alone]
 
 
@@ -120,7 +120,7 @@ def test_a_batch_without_known_targets_loses_nothing() -> None:
     tensors = masked_batch(model)
     said = model(**{**tensors, "targets": torch.full_like(tensors["targets"], NONE)})
     said.loss.backward()
-    assert float(said.loss) == 0 and said.weight == 0
+    assert said.loss.item() == 0 and said.weight == 0
 
 
 class TestTargets:
@@ -156,6 +156,14 @@ class TestTargets:
             times = read.offset + 0.0125 + 0.02 * np.arange(49)
             assert np.abs(times - (0.0125 + 0.02 * targets.numpy())).max() <= 0.01 + 1e-9
 
+    def test_a_row_begins_anywhere_in_its_file(self, clip: dict[str, Any], tmp_path: Path) -> None:
+        collate = self.collator(tmp_path, 0.0125, 0.02, 49, None)  # labels are of the row
+        cut = {**clip, "start": 0.5, "end": 1.5, "length": 16_000, "duration": 1.0}
+        assert collate([cut])["targets"][0, :, 0].tolist() == list(range(49))
+        crops = self.collator(tmp_path, 0.0125, 0.02, 49, 0.5)
+        (read,) = crops._read([cut])
+        assert 0 < read.offset < 0.5
+
     def test_of_frames_of_10_ms_every_second_counts(self, clip: dict[str, Any], tmp_path: Path) -> None:
         targets = self.collator(tmp_path, 0.0125, 0.01, 197, None)([clip])["targets"][0, :, 0]
         assert targets.tolist() == list(range(0, 197, 2))
@@ -179,7 +187,7 @@ def test_padding_changes_no_label(kind: str) -> None:
     tensors = {**batch(), "labels": torch.tensor([0, 2, 1])}
     padded, alone = said_of(model, tensors), [said_of(model, row_of(tensors, row, model)) for row in range(3)]
     assert padded.weight == 3
-    frames = torch.tensor([float(len(one.told["frame_accuracy"].rows)) for one in alone])
+    frames = torch.tensor([float(len(one.correct["frame_accuracy"].rows)) for one in alone])
     of_frames = torch.tensor([one.parts["frame_loss"] for one in alone])
     assert float(padded.parts["frame_loss"]) == pytest.approx(
         float((of_frames * frames).sum() / frames.sum()), abs=1e-5
@@ -187,8 +195,8 @@ def test_padding_changes_no_label(kind: str) -> None:
     of_rows = torch.tensor([one.parts["utterance_loss"] for one in alone])
     assert float(padded.parts["utterance_loss"]) == pytest.approx(float(of_rows.mean()), abs=1e-5)
     for name in ("accuracy", "frame_accuracy"):
-        assert torch.equal(padded.told[name].right, torch.cat([one.told[name].right for one in alone]))
-    assert padded.told["frame_accuracy"].rows.bincount().tolist() == frames.long().tolist()
+        assert torch.equal(padded.correct[name].right, torch.cat([one.correct[name].right for one in alone]))
+    assert padded.correct["frame_accuracy"].rows.bincount().tolist() == frames.long().tolist()
 
 
 @torch.no_grad()

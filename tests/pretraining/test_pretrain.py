@@ -16,6 +16,7 @@ from hf_speech.pretraining.fields import check_pretraining
 from hf_speech.pretraining.run import PRETRAINING
 from hf_speech.testing import write_fake_corpus
 from hf_speech.training.arguments import make_config
+from hf_speech.training.hf_arguments import greater_is_better
 
 from ..sounds import voice_like
 from ..training.runs import (
@@ -39,7 +40,7 @@ ENCODER = TINY["backbone_config"] | {
 }
 FIELDS: dict[str, Any] = {
     "backbone_config": ENCODER,
-    "masking": {"share": 0.5, "width": 4},
+    "masking": {"prob": 0.5, "length": 4},
     "validation": "speaker_id=speaker03",
     "crop_seconds": 0.8,
     "batch_seconds": 5.0,
@@ -140,6 +141,9 @@ def test_an_adapted_encoder_is_adapted_further(adapted: Path, corpus: Path, tmp_
     )
     one, two = weights_of(adapted), weights_of(further)
     assert one.keys() == two.keys()
+    validated = [row for row in read_table(further / "metrics.csv") if row["eval_loss"]]
+    for name in ("eval_loss", "eval_accuracy", "eval_chance"):  # nothing was learnt, and the masks are the same
+        assert float(validated[0][name]) == pytest.approx(float(validated[1][name]), abs=1e-6)
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
 
 
@@ -178,7 +182,69 @@ def test_lists_of_files_are_learnt_from(kind: str, corpus: Path, tmp_path: Path)
     assert "**Not measured**" in (folder / "README.md").read_text()
 
 
+def run_of(corpus: Path, folder: Path, **more: Any) -> Any:
+    """The parts of a run, untrained."""
+    fields = {**FIELDS, "dataset": str(corpus), "output_dir": str(folder), **more}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    return PRETRAINING.make(make_config(fields, check=check_pretraining), folder)
+
+
+def test_validation_is_a_mean_over_hidden_frames(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(corpus, tmp_path, crop_seconds=None)
+    rows = run.rows.splits["validation"]
+    monkeypatch.setattr("hf_speech.pretraining.trainer.BATCH_SECONDS", 1.5)  # one row in a batch, or two
+    answers = run.trainer.measure(rows)
+    assert len(set(answers.asked["accuracy"])) > 1  # or any mean would do
+    losses = []
+    for i in range(len(rows)):
+        batch = run.trainer.validating([{**rows[i], "draw": (0, 0, i, 0)}])
+        batch.pop("origin")
+        with torch.no_grad():
+            output = run.model.eval()(**batch)
+        losses.append(float(output.parts["contrastive_loss"]))
+        assert (output.weight, int(output.correct["accuracy"].right.sum())) == (
+            answers.asked["accuracy"][i],
+            answers.right["accuracy"][i],
+        )
+    weighed = (answers.asked["accuracy"] * losses).sum() / answers.asked["accuracy"].sum()
+    assert answers.parts()["contrastive_loss"] == pytest.approx(weighed, abs=1e-5)
+
+
+def test_what_is_validated_on_is_not_augmented(corpus: Path, tmp_path: Path) -> None:
+    noise = {"noise": {"probability": 1.0, "snr": [-10, -10]}}
+    parts = []
+    for i, augment in enumerate(({}, noise)):
+        run = run_of(corpus, tmp_path / str(i), augment=augment, seed=1)
+        batch = run.trainer.validating([run.rows.splits["validation"][0]])
+        train = run.trainer.data_collator([{**run.rows.splits["train"][0], "draw": (0, 0, 0, 0)}])
+        parts.append((batch["input_values"], train["input_values"]))
+    assert torch.equal(parts[0][0], parts[1][0]) and not torch.equal(parts[0][1], parts[1][1])
+
+
+def test_speeds_leave_enough_of_short_recordings(tmp_path: Path) -> None:
+    table = write_fake_corpus(tmp_path / "corpus", per_speaker=2, seconds=(0.107, 0.12))  # five frames, of which four
+    more = {"crop_seconds": None, "augment": {"speeds": [1.3]}, "validation": None, "max_steps": 1}
+    pretrain(tmp_path / "model", table, **more)
+
+
+@pytest.mark.parametrize("name", ["contrastive_loss", "diversity_loss", "loss_k64", "frame_loss", "loss"])
+def test_less_of_a_part_of_the_loss_is_better(name: str) -> None:
+    assert not greater_is_better(name) and greater_is_better("accuracy_k64")
+
+
 class TestLeaks:
+    def test_clusters_of_tested_rows_are_refused(
+        self, corpus: Path, tmp_path: Path, adapted: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ("--layer", 1, "--counts", "4", "--epochs", 1, "--output-dir", tmp_path / "clusters")
+        assert command("cluster", adapted, corpus, *words) == 0
+        fields = {"objective": "clusters", "clusters": str(tmp_path / "clusters"), "max_steps": 1}
+        config = write_fields(tmp_path / "run.yaml", corpus, test="speaker_id=speaker00", **fields)
+        assert command("pretrain", config, "--output-dir", tmp_path / "out") == 2
+        said = capsys.readouterr().err.splitlines()[-1]  # before it stands the bar of datasets
+        assert "were fitted on 6 recordings that are tested on, such as speaker00_0" in said
+        pretrain(tmp_path / "whole", corpus, **fields)  # nothing is tested on
+
     def test_test_rows_are_not_heard(self, corpus: Path, tmp_path: Path) -> None:
         fields = {**FIELDS, "dataset": str(corpus), "test": "speaker_id=speaker00", "output_dir": str(tmp_path / "run")}
         run = PRETRAINING.make(make_config(fields, check=check_pretraining), tmp_path)
@@ -218,10 +284,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another encoder": ({"backbone_config": {"model_type": "hubert"}}, "transformers has no codebooks for hubert"),
     "frozen": ({"freeze": "backbone"}, "freeze backbone leaves nothing to pretrain"),
-    "a mask": ({"masking": {"shares": 0.5}}, "masking: unknown field 'shares'; valid: share, width, least"),
-    "no mask": ({"masking": {"share": 0}}, "share of masks is 0; give a share above 0"),
+    "a mask": ({"masking": {"probs": 0.5}}, "masking: unknown field 'probs'; valid: prob, length, min_masks"),
+    "no mask": ({"masking": {"prob": 0}}, "prob of masks is 0; give a share above 0"),
     "a rising temperature": ({"temperature": {"end": 3.0}}, "give an end above 0, a start that is not lower"),
-    "long masks": ({"masking": {"width": 100}, "crop_seconds": None}, "are shorter than 2.02 s, so no frame can be"),
+    "long masks": ({"masking": {"length": 100}, "crop_seconds": None}, "are shorter than 2.02 s, so no frame can be"),
     "short crops": (
         {"crop_seconds": 0.05},
         "crop_seconds is 0.05, in which no frame can be hidden; give 0.105 or more",
@@ -254,9 +320,30 @@ def test_a_finished_classifier_is_no_encoder_to_adapt(
     assert "is a finished classifier; give the encoder that it started from" in said
 
 
+BAD_LABELS: dict[str, tuple[dict[str, Any], str]] = {
+    "weights": ({"class_weights": [1.0]}, "class_weights has 1 factors for 2 labels; give one for each"),
+    "votes": ({"soft_labels": True}, "soft_labels need a column votes with a table {label: number} in each row"),
+    "clusters": ({"clusters": "x"}, "clusters has no part in objective labels"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_labels_that_can_not_be_learnt_are_refused_in_a_line(
+    case: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields, told = BAD_LABELS[case]
+    config = write_fields(tmp_path / "run.yaml", corpus, objective="labels", masking=None, **fields)
+    assert told in refusal(capsys, "pretrain", config, "--output-dir", tmp_path / "out")
+
+
+def test_a_recipe_of_pretraining_trains_no_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(capsys, "train", "wav2vec2-sre-pretraining", "--output-dir", tmp_path / "out")
+    assert "is a recipe of pretraining; run it by `hf-speech pretrain`" in said
+
+
 def test_fields_of_pretraining_have_no_part_in_training(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump({**TINY, "dataset": str(corpus), "masking": {"width": 4}}))
+    config.write_text(yaml.safe_dump({**TINY, "dataset": str(corpus), "masking": {"length": 4}}))
     assert "masking has no part in training a classifier" in refusal(capsys, "train", config, "--output-dir", tmp_path)

@@ -13,9 +13,9 @@ def test_spans_lie_within_the_utterance_and_something_is_heard(masking: Masking)
         rng = np.random.default_rng(seed)
         frames = int(rng.integers(masking.min_frames, 120))
         hidden = masking.draw(frames, rng)
-        assert hidden.shape == (frames,) and hidden.sum() >= masking.width
+        assert hidden.shape == (frames,) and masking.length <= hidden.sum() < frames
         edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]])))
-        assert np.diff(edges)[::2].min() >= masking.width  # what overlaps is longer, nothing is cut
+        assert np.diff(edges)[::2].min() >= masking.length  # what overlaps is longer, nothing is cut
 
 
 def test_the_share_is_that_of_the_paper() -> None:
@@ -49,10 +49,10 @@ def test_distractors_are_others_and_all_alike_likely() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"share": 0}, "share of masks is 0; give a share above 0"),
-        ({"share": 1.2}, "share of masks is 1.2"),
-        ({"width": 1}, "width of masks is 1; give 2 frames or more"),
-        ({"least": 0}, "least number of masks is 0; give 1 or more"),
+        ({"prob": 0}, "prob of masks is 0; give a share above 0"),
+        ({"prob": 1.2}, "prob of masks is 1.2"),
+        ({"length": 1}, "length of masks is 1; give 2 frames or more"),
+        ({"min_masks": 0}, "min_masks is 0; give 1 or more"),
     ],
 )
 def test_what_hides_nothing_is_refused(fields: dict[str, float], said: str) -> None:

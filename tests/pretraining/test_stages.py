@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hf_speech.data.schema import Splits
 from hf_speech.errors import InputError
-from hf_speech.pretraining import stages
 from hf_speech.pretraining.clusters import FACTS
 from hf_speech.pretraining.frame_labels import read_frame_labels
+from hf_speech.pretraining.stage_fields import pretraining_of
 from hf_speech.pretraining.stages import adapt, key_of, stages_of, training_rows
 from hf_speech.training.arguments import make_config
 
@@ -45,13 +44,13 @@ LABELS: dict[str, Any] = {
     "save_strategy": "steps",
     "save_steps": 1,
 }
-CLUSTERS: dict[str, Any] = {**COMMON, "objective": "clusters", "masking": {"share": 0.5, "width": 4}}
+CLUSTERS: dict[str, Any] = {**COMMON, "objective": "clusters", "masking": {"prob": 0.5, "length": 4}}
 P_TAPT: list[dict[str, Any]] = [
     {"pretrain": LABELS},
     {"cluster": {"layer": 1, "counts": [3, 5], "epochs": 2}},
     {"pretrain": CLUSTERS},
 ]
-CONTRASTIVE: dict[str, Any] = {**COMMON, "masking": {"share": 0.5, "width": 4}}
+CONTRASTIVE: dict[str, Any] = {**COMMON, "masking": {"prob": 0.5, "length": 4}}
 SMALL: dict[str, Any] = {"max_steps": 2, "test": "speaker_id=speaker03", "validation": "speaker_id=speaker02"}
 
 
@@ -86,6 +85,9 @@ def test_the_four_phases_leave_what_they_made(finished: Path, corpus: Path) -> N
     for name in ("1-pretrain", "3-pretrain"):
         splits = read_results(home / name)["data"]["splits"]
         assert sum(split["utterances"] for split in splits.values()) == len(learned)
+    first = read_results(home / "1-pretrain")
+    counts = first["data"]["splits"]["train"]["labels"].values()
+    assert first["model"]["chance"]["accuracy"] == pytest.approx(max(counts) / sum(counts))
     results = read_results(finished)
     assert results["model"]["backbone"] == "wav2vec2, from scratch"
     assert results["run"]["arguments"]["adaptation"] == P_TAPT
@@ -101,7 +103,7 @@ def test_the_run_starts_from_the_last_encoder(corpus: Path, finished: Path, tmp_
     assert float((adapted[name] - model[f"speech.frame_encoder.backbone.{name}"]).abs().max()) < 1e-6
 
 
-@pytest.mark.parametrize("lost", ["between stages", "within a stage", "within fine-tuning"])
+@pytest.mark.parametrize("lost", ["between stages", "within a stage", "before fine-tuning", "within fine-tuning"])
 def test_a_killed_run_goes_on_where_it_was(lost: str, corpus: Path, finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     (folder / "results.json").unlink()
@@ -171,18 +173,17 @@ class TestLeaks:
     """Nothing that is held out is ever heard by a stage."""
 
     @pytest.mark.parametrize("test", ["speaker_id=speaker03", "0.2"])
-    def test_stages_learn_from_training_rows_alone(
-        self, test: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_is_held_out_need_not_be_there(self, test: str, corpus: Path, tmp_path: Path) -> None:
         # Lone rows are stratified by the label, which an encoder does not learn: it must not split them anew.
-        config = make_config(fields(corpus, tmp_path / "run", P_TAPT, test=test, group_by="none", validation="none"))
+        table = shutil.copytree(corpus.parent, tmp_path / "corpus") / corpus.name
+        config = make_config(fields(table, tmp_path / "run", P_TAPT, test=test, group_by="none", validation="none"))
         rows = training_rows(config)
-        heard: list[set[str]] = []
-        monkeypatch.setattr(stages, "_run", lambda stage, config, home, made, rows: heard.append(paths(rows["train"])))
-        adapt(config, tmp_path / "run")
-        assert len(heard) == 3 and all(one == paths(rows["train"]) for one in heard)
-        assert paths(rows["test"]) and not paths(rows["test"]) & heard[0]
-        assert len(rows["train"]) + len(rows["test"]) == 24
+        assert len(rows.train) + len(rows.held_out["test"]) == 24
+        for place in paths(rows.held_out["test"]):
+            Path(place).unlink()
+        encoder = adapt(config, tmp_path / "run")  # all stages, on what is left
+        labels = read_frame_labels(Path(encoder).with_name("2-cluster"))
+        assert {str(table.parent / name) for name in labels} == paths(rows.train)
 
     def test_a_test_file_under_another_name_is_refused(
         self, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -228,6 +229,7 @@ def test_clusters_are_made_anew_of_an_adapted_encoder(corpus: Path, tmp_path: Pa
     assert (arguments["backbone"], arguments["clusters"]) == ("3-pretrain", "4-cluster")
 
 
+@pytest.mark.slow
 def test_runs_share_stages_of_the_same_rows(corpus: Path, tmp_path: Path) -> None:
     config = write_yaml(
         tmp_path / "train.yaml", dataset=str(corpus), adaptation=[{"pretrain": CONTRASTIVE}], max_steps=1
@@ -263,7 +265,13 @@ BAD: dict[str, tuple[list[Any], str]] = {
     "nothing before": ([{"pretrain": {"backbone": "previous"}}], "backbone previous: no stage before it"),
     "a field of clusters": (
         [{"pretrain": CONTRASTIVE}, {"cluster": {"layers": 1}}],
-        "2-cluster: unknown field 'layers'; valid: model, ",
+        "2-cluster: unknown field 'layers'; valid: model, batch_seconds, ",
+    ),
+    "a place of its own": ([{"pretrain": {**CONTRASTIVE, "output_dir": "x"}}], "1-pretrain: output_dir is the run's"),
+    "rows of its own": ([{"pretrain": {**CONTRASTIVE, "test": "0.1"}}], "1-pretrain: test is the run's"),
+    "too high a layer": (
+        [{"pretrain": CONTRASTIVE}, {"cluster": {"layer": 3, "counts": [3]}}],
+        "2-cluster: layer is 3, and the encoder that the stage before makes has 2",
     ),
     "no layer": ([{"pretrain": CONTRASTIVE}, {"cluster": {"counts": [3]}}], "2-cluster: give --layer"),
     "nothing to cluster": (
@@ -282,14 +290,30 @@ def test_stages_that_can_not_be_are_refused_beforehand(case: str, corpus: Path, 
     assert "adaptation" in str(error.value) and told in str(error.value)
 
 
-def test_the_key_is_of_rows_and_stages(corpus: Path, tmp_path: Path) -> None:
-    config = make_config(fields(corpus, tmp_path, [{"pretrain": CONTRASTIVE}]))
-    rows = training_rows(config)
-    other = make_config(fields(corpus, tmp_path, [{"pretrain": {**CONTRASTIVE, "max_steps": 3}}], seed=7))
-    seed = make_config(fields(corpus, tmp_path, [{"pretrain": CONTRASTIVE}], seed=7))
-    fewer = Splits({**rows, "train": rows["train"].select(range(5))})
-    assert key_of(config, rows) == key_of(seed, rows)
-    assert len({key_of(config, rows), key_of(other, rows), key_of(config, fewer)}) == 3
+def test_the_key_is_of_all_that_stages_make_something_of(corpus: Path, tmp_path: Path) -> None:
+    def key(stage: dict[str, Any] = CONTRASTIVE, **more: Any) -> str:
+        config = make_config(fields(corpus, tmp_path, [{"pretrain": stage}], **more))
+        return key_of(config, training_rows(config))
+
+    assert key() == key(seed=7)  # which is of fine-tuning
+    wider = {**TINY["backbone_config"], "hidden_size": 64}
+    others = [
+        key({**CONTRASTIVE, "max_steps": 3}),
+        key(test="speaker_id=speaker00"),
+        key(backbone_config=wider),
+        key(normalize=False),
+        key(channel=0),
+        key(target="speaker_id", test="0.2", group_by="none", validation="none"),
+    ]
+    assert len({key(), *others}) == 7
+
+
+def test_stages_hear_what_the_run_hears(corpus: Path, tmp_path: Path) -> None:
+    config = make_config(fields(corpus, tmp_path, P_TAPT, normalize=False))
+    stages = stages_of(config)
+    made = {"pretrain": "1-pretrain", "cluster": "2-cluster"}
+    assert pretraining_of(stages[2], config, tmp_path, made).model.normalize is False
+    assert pretraining_of(stages[0], config, tmp_path, {}).model.normalize is None  # an encoder of its own
 
 
 @pytest.mark.slow
