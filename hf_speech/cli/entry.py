@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..flags import take_fields
 from ..pipes import until_closed
+from .cluster import add_cluster
 from .corpora import add_prepare
 from .demo import add_demo
 from .features import add_embed
@@ -27,7 +28,6 @@ from .layers import add_layer_sweep
 from .models import add_card, add_evaluate, add_predict
 from .parser import Commands, Parser, add_command
 from .pretrain import add_pretrain
-from .pretraining import add_cluster
 from .serving import add_export
 from .training import add_augment, add_experiments, add_quickstart, add_train
 from .verification import add_compare, add_gallery, add_verify

@@ -28,6 +28,13 @@ class Chunk:
         return {**row, **own}
 
 
+def whole_rows(rows: Dataset) -> list[Chunk]:
+    """Every row as one piece; see `chunk_rows`."""
+    require_column(rows, "length", "chunks need the lengths that check_rows notes")
+    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
+    return [Chunk(row, *cut) for row, cut in enumerate(zip(starts, ends, rows["length"], strict=True))]
+
+
 def chunk_rows(rows: Dataset, max_seconds: float) -> list[Chunk]:
     """Every row in pieces of nearly equal length, none longer than `max_seconds`, which cover all of it once.
 
@@ -40,19 +47,17 @@ def chunk_rows(rows: Dataset, max_seconds: float) -> list[Chunk]:
     Raises:
         InputError: no column `length`, or a limit that is not above one receptive field.
     """
-    require_column(rows, "length", "chunks need the lengths that check_rows notes")
     longest = round(max_seconds * SAMPLE_RATE)
     if longest < 2 * MIN_SAMPLES:
         raise InputError(f"chunks of {max_seconds:g} s are too short; give at least {2 * MIN_SAMPLES / SAMPLE_RATE} s")
-    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
     chunks: list[Chunk] = []
-    for i, (length, start, end) in enumerate(zip(rows["length"], starts, ends, strict=True)):
-        count = math.ceil(length / longest)
+    for whole in whole_rows(rows):
+        count = math.ceil(whole.length / longest)
         if count == 1:
-            chunks.append(Chunk(i, start, end, length))
+            chunks.append(whole)
             continue
-        bounds = [round(k * length / count) for k in range(count + 1)]
+        bounds = [round(k * whole.length / count) for k in range(count + 1)]
         for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-            begin = (start or 0.0) + first / SAMPLE_RATE
-            chunks.append(Chunk(i, begin, begin + (last - first) / SAMPLE_RATE, last - first))
+            begin = (whole.start or 0.0) + first / SAMPLE_RATE
+            chunks.append(Chunk(whole.row, begin, begin + (last - first) / SAMPLE_RATE, last - first))
     return chunks

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -32,7 +31,7 @@ from .encoders import LayeredEncoder, has_layers, load_layers
 from .folder import FeatureFolder
 from .formats import FILES, INDEX, WRITERS, check_names, write_index
 from .options import EmbedOptions, FeatureOptions
-from .passes import STATISTICS, frames_of_rows, pooled_of_rows
+from .passes import STATISTICS, frames_of_rows, pooled_of_rows, require_numbers
 from .recordings import Recordings, by_first, checked, read_recordings
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def _layers(model: str, found: Recordings, place: FeatureFolder, options: EmbedO
     with first_speaks(known_to_all=True):
         encoder = load_layers(model, str(features.layer), revision=features.revision, dtype=options.embedding.dtype)
         least = encoder.min_samples / encoder.rate
-        found = checked(found, options.recordings, least, options.embedding.channel)
+        found = checked(found, options.recordings, least, options.embedding.channel_number)
         work = _Pass(encoder, found, place, options)
         by_first(lambda: place.claim(work.identity(), features.overwrite))
         missing = by_first(work.missing)
@@ -129,7 +128,7 @@ def _embeddings(model: str, found: Recordings, place: FeatureFolder, options: Em
         chunk_seconds=_longest(embedding),
         batch_seconds=embedding.batch_seconds,
         dtype=embedding.dtype,
-        channel=embedding.channel,
+        channel=embedding.channel_number,
         on_bad=options.recordings.on_bad_audio,
         workers=embedding.num_workers,
     )
@@ -210,7 +209,7 @@ class _Pass:
         self.options: dict[str, Any] = {
             "max_seconds": _longest(embedding),
             "batch_seconds": embedding.batch_seconds,
-            "channel": embedding.channel,
+            "channel": embedding.channel_number,
             "workers": embedding.num_workers,
         }
 
@@ -280,11 +279,8 @@ class _Pass:
         with _writers(self.place, paths, self.features, self.encoder.size) as writers:
             for row, count, values in self._features(self.parts[number]):
                 name, seconds = self.found.ids[row], self.seconds[row]
+                require_numbers(self.encoder, values, name)
                 for layer, writer, one in zip(begins, writers, values, strict=True):
-                    if not np.isfinite(one).all():
-                        raise InputError(
-                            f"{name}: layer {layer} has NaN or infinite numbers; check the model's weights"
-                        )
                     begins[layer][name] = writer.write(name, seconds, one)
                 frames += count
                 bar.update(round(seconds))

@@ -69,6 +69,7 @@ class LayeredEncoder:
         self.size: int = self.encoder.output_size
         self.min_samples: int = self.encoder.min_samples
         self.hop: int = self.encoder.hop
+        self._tokens = int(getattr(self.encoder, "class_token", None) is not None)  # before the frames
 
     @property
     def rate(self) -> int:
@@ -79,6 +80,11 @@ class LayeredEncoder:
     def device(self) -> torch.device:
         """Where it computes: where the model lies already, or on the accelerator, if there is one."""
         return local_device() if self.speech.device.type == "cpu" else self.speech.device
+
+    @property
+    def first_centre(self) -> float:
+        """The middle of the first frame, seconds from the start of the waveform."""
+        return self.encoder.frame_centre(self._tokens) / self.rate
 
     def frames(self, samples: int) -> int:
         """Frames of so many samples at the extractor's rate; 0 where there are too few for one."""
@@ -126,7 +132,7 @@ class LayeredEncoder:
         with torch.autocast(device.type, dtype=self.dtype if half else None, enabled=half):
             encoded = self.encoder(values, mask, output_hidden_states=is_layered)
         states = [encoded.hidden_states[k] for k in self.layers] if is_layered else [encoded.frames]
-        first = int(getattr(self.encoder, "class_token", None) is not None)
+        first = self._tokens
         return [frames[:, first:] for frames in states], encoded.frame_mask[:, first:]
 
     def identity(self) -> dict[str, Any]:
@@ -140,7 +146,12 @@ class LayeredEncoder:
 
 
 def load_layers(
-    model: str | Path, layers: str | int | Sequence[int] = "all", *, revision: str | None = None, dtype: str = "float32"
+    model: str | Path,
+    layers: str | int | Sequence[int] = "all",
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    class_token: bool = True,
 ) -> LayeredEncoder:
     """Loads as many layers of an encoder as are needed.
 
@@ -150,6 +161,7 @@ def load_layers(
         layers: "all"; or numbers from 1 up, as text ("7", "3,6,9") or as such.
         revision: branch, tag or commit on the Hub.
         dtype: see `LayeredEncoder`.
+        class_token: whether that of a finished model takes part; a model with another pooling has none.
 
     Raises:
         InputError: there is no such model, it has no layers, or not these.
@@ -161,8 +173,10 @@ def load_layers(
     is_ours = config.model_type == HfSpeechConfig.model_type
     depth = _depth_of(config, str(model))
     chosen = chosen_layers(layers, depth, str(model))
-    load = _of_ours if is_ours else _of_checkpoint
-    speech, extractor = load(name, config, max(chosen), revision)
+    if is_ours:
+        speech, extractor = _of_ours(name, config, max(chosen), revision, class_token)
+    else:
+        speech, extractor = _of_checkpoint(name, config, max(chosen), revision)
     return LayeredEncoder(speech, extractor, chosen, depth, dtype)
 
 
@@ -224,9 +238,9 @@ def _depth_of(config: PretrainedConfig, name: str) -> int:
     return int(depth)
 
 
-def _of_ours(name: str, config: Any, layer: int, revision: str | None) -> tuple[HfSpeechModel, Any]:
+def _of_ours(name: str, config: Any, layer: int, revision: str | None, class_token: bool) -> tuple[HfSpeechModel, Any]:
     """The encoder of a finished model of ours, up to a layer, and the feature extractor."""
-    has_token = getattr(POOLINGS.get(config.pooling), "token", None) is not None
+    has_token = class_token and getattr(POOLINGS.get(config.pooling), "token", None) is not None
     cut = HfSpeechConfig(
         backbone_config=config.backbone_config,
         layer=layer if config.backbone_config.num_hidden_layers else "last",

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
-from ..data.chunks import Chunk
+from ..data.chunks import whole_rows
 from ..data.frozen import entry_names
+from ..data.schema import file_name
 from ..errors import lookup
 from ..outcome import MAX_SECONDS
 from ..store import ENTRY_BYTES, Store, in_megabytes
 from .encoders import LayeredEncoder
-from .passes import STATISTICS, pooled_of_rows
+from .passes import STATISTICS, pooled_of_rows, require_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ def kept_features(
         (N, L, D or 2 * D) float32, in the order of the rows.
 
     Raises:
-        InputError: see there; or no room on the disk, or what is kept is damaged.
+        InputError: see there; or numbers that are none, no room on the disk, or what is kept is damaged.
     """
     size = lookup(STATISTICS, pooling, "pooling of layers") * encoder.size
     identity = {**encoder.identity(), "pooling": pooling, "max_seconds": max_seconds}
     store = Store(root / FOLDER, identity, name, option="--output-dir")
-    names = entry_names(rows, _whole(rows), channel)
+    names = entry_names(rows, whole_rows(rows), channel)
     with store.alone():
         found = store.places(set(names))
         missing = list({entry: place for place, entry in enumerate(names) if entry not in found}.values())
@@ -68,11 +69,13 @@ def kept_features(
             taken = len(missing) * (4 * size * len(encoder.layers) + ENTRY_BYTES)
             _tell(encoder, store, lengths, taken, len(set(names)) - len(missing))
             store.require_room(taken)
-            with store.adding() as keep, _bar(lengths.sum() / SAMPLE_RATE) as bar:
+            with store.adding() as keep, _bar(lengths.sum() / SAMPLE_RATE) as bar, encoder.ready():
                 for block in _blocks(missing, lengths):
                     said = pooled_of_rows(
                         encoder, rows, pooling, max_seconds=max_seconds, channel=channel, workers=workers, places=block
                     )
+                    for place, values in zip(block, said, strict=True):
+                        require_numbers(encoder, values, file_name(rows[place]["audio"]))
                     keep({names[place]: torch.from_numpy(values) for place, values in zip(block, said, strict=True)})
                     bar.update(round(sum(rows.select(block)["length"]) / SAMPLE_RATE))
     entries = store.read(set(names))
@@ -80,12 +83,6 @@ def kept_features(
     for place, entry in enumerate(names):
         features[place] = entries[entry].numpy()
     return features
-
-
-def _whole(rows: Dataset) -> list[Chunk]:
-    """Every row as one piece."""
-    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-    return [Chunk(i, *cut) for i, cut in enumerate(zip(starts, ends, rows["length"], strict=True))]
 
 
 def _tell(encoder: LayeredEncoder, store: Store, lengths: NDArray, taken: int, there: int) -> None:

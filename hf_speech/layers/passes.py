@@ -1,4 +1,4 @@
-"""Rows -> frames of layers, or their statistics: one pass of an encoder, in memory that does not grow with the rows.
+"""Rows -> frames of layers, or their statistics: one pass of an encoder, in memory that hangs on no number of rows.
 
 A row longer than `max_seconds` is heard in pieces that overlap by a receptive field less one hop, and begin at
 multiples of the hop. So its frames, put together, are as many as those of the whole, each once and of the samples that
@@ -16,10 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
-from ..data.chunks import Chunk
+from ..data.chunks import Chunk, whole_rows
 from ..data.pieces import Pieces
-from ..data.schema import require_column
-from ..errors import lookup
+from ..errors import InputError, lookup
 from ..memory import give_back
 from ..models.frames import length_batches
 from ..models.masking import masked_mean
@@ -45,7 +44,8 @@ def frames_of_rows(
     """The frames of each row, one row after another.
 
     They come sorted by length within windows of some dozens of batches, so only so many frames are held at a time, and
-    those of one row.
+    those of one row, of all layers, which while its pieces are put together are there twice: of an hour of speech, 50
+    frames a second of 768 numbers, 0.55 GB a layer.
 
     Args:
         encoder: of the layers.
@@ -136,6 +136,24 @@ def pooled_of_rows(
     return np.concatenate([means, deviations], axis=-1)
 
 
+def require_numbers(encoder: LayeredEncoder, layers: Sequence[NDArray], name: str) -> None:
+    """Refuses frames or statistics that are no numbers.
+
+    Args:
+        encoder: they are of.
+        layers: one for each of its layers.
+        name: of the recording.
+
+    Raises:
+        InputError: some are NaN or infinite.
+    """
+    for layer, values in zip(encoder.layers, layers, strict=True):
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{name}: layer {layer} has NaN or infinite numbers; check the model's weights, or leave it out"
+            )
+
+
 def _moments(frames: Tensor, mask: Tensor) -> tuple[NDArray, NDArray]:
     """Of frames (B, F, D): their means (B, D), and the sums of squares around these (B, D)."""
     numbers = frames.float().masked_fill(~mask[..., None], 0.0)
@@ -179,13 +197,10 @@ def _pieces_of(
     encoder: LayeredEncoder, rows: Dataset, places: Sequence[int] | None, max_seconds: float
 ) -> list[_Piece]:
     """The rows in pieces, in order; see the top of this file."""
-    require_column(rows, "length", "a pass needs the lengths that check_rows notes")
     most = encoder.piece_frames(max_seconds)
-    starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-    lengths = rows["length"]
+    wholes = whole_rows(rows)
     pieces: list[_Piece] = []
-    for row in range(len(rows)) if places is None else places:
-        whole = Chunk(row, starts[row], ends[row], lengths[row])
+    for whole in wholes if places is None else [wholes[row] for row in places]:
         frames = encoder.row_frames(whole.length)
         total = max(math.ceil(frames / most), 1)
         bounds = [frames * k // total for k in range(total + 1)]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from datasets import Dataset, concatenate_datasets
 
 from ..data.checks import check_rows
-from ..data.chunks import Chunk
+from ..data.chunks import whole_rows
 from ..data.frozen import entry_names
 from ..data.home import find_dataset
 from ..data.readers import guess_reader, load_rows
@@ -85,10 +85,9 @@ def checked(found: Recordings, options: RecordingOptions, min_seconds: float, ch
             channel=channel,
         )
         wrong = {one.row for one in bad}
-        starts, ends = (rows[name] if name in rows.column_names else [None] * len(rows) for name in ("start", "end"))
-        cuts = [Chunk(i, starts[i], ends[i], length) for i, length in enumerate(rows["length"])]
         good = [i for i in range(len(found.rows)) if i not in wrong]
-        return good, list(rows["length"]), list(rows["duration"]), entry_names(rows, cuts, channel), len(bad)
+        audio = entry_names(rows, whole_rows(rows), channel)
+        return good, list(rows["length"]), list(rows["duration"]), audio, len(bad)
 
     good, lengths, seconds, audio, left_out = by_first(look)
     rows = found.rows if not left_out else found.rows.select(good)

@@ -1,13 +1,14 @@
 """What `hf-speech cluster` can be told, each with its meaning."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from ..errors import InputError
 from ..layers import options as features
 from ..training.config import DataArguments
-from ..verification.options import meaning
+from ..verification.options import channel_number, meaning
 
 COUNTS = (64, 512, 4096)  # clusters; of P-TAPT's published script
 EPOCHS = 10
@@ -48,6 +49,9 @@ class FitOptions:
             raise InputError(f"--epochs is {self.epochs}; give 1 or more")
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}; give 0 or more")
+        if self.codebook is not None:
+            of_the_fit = ("sample_ratio", "epochs", "seed")
+            refuse_of_the_fit([name for name in of_the_fit if getattr(self, name) != getattr(FitOptions, name)])
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class RecordingOptions(features.RecordingOptions):
     @property
     def channel_number(self) -> int | str:
         """The channel, as readers take it."""
-        return int(self.channel) if self.channel.isdecimal() else self.channel
+        return channel_number(self.channel)
 
     def arguments(self, dataset: str) -> DataArguments:
         """The same, as the fields of a run say it."""
@@ -97,3 +101,18 @@ class ClusterOptions:
     fit: FitOptions
     recordings: RecordingOptions = field(default_factory=RecordingOptions)
     passing: PassOptions = field(default_factory=PassOptions)
+
+    def __post_init__(self) -> None:
+        if self.fit.codebook is not None and self.recordings.split != RecordingOptions.split:
+            refuse_of_the_fit(["split"])
+
+
+def refuse_of_the_fit(names: Sequence[str]) -> None:
+    """Refuses what was said of a fit beside a codebook.
+
+    Raises:
+        InputError: something was.
+    """
+    if names:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise InputError(f"{flags}: with --codebook nothing is fitted, so this does nothing; leave it out")

@@ -22,7 +22,6 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from ..audio import SAMPLE_RATE
 from ..data.checks import BadAudio
 from ..data.schema import Splits, item_ids
 from ..data.splits import only_rows
@@ -30,14 +29,22 @@ from ..errors import InputError, list_some, unknown_name
 from ..files import is_full, locked, sha256_of, to_disk
 from ..fingerprint import fingerprint
 from ..layers.encoders import LayeredEncoder, load_layers
-from ..layers.passes import frames_of_rows
+from ..layers.passes import frames_of_rows, require_numbers
 from ..results import run_facts
 from ..store import require_room
 from ..training.rows import check_audio_of, found, load_any
 from .cluster_options import COUNTS, ClusterOptions
 from .clusters import CODEBOOK, FACTS, Codebook, fit_codebook, load_codebook, require_frames
-from .frame_labels import LABELS, LabelJson, LabelWriter, require_json_names
-from .rows import refuse_tested
+from .frame_labels import (
+    FITTED_ON,
+    LABELS,
+    LabelJson,
+    LabelWriter,
+    fitted_on,
+    require_json_names,
+    write_fitted_on,
+)
+from .rows import contents, refuse_tested
 from .spool import FrameSpool, drawn_frames
 
 logger = logging.getLogger(__name__)
@@ -79,8 +86,9 @@ def cluster(
 ) -> dict[str, Any]:
     """Fits centroids, or takes those of a codebook, labels frames by them, and writes all into a folder.
 
-    Written are codebook.safetensors where something was fitted, labels.parquet, with `--format json` the files of
-    FT-w2v2-ser, and clusters.json, which comes last. Until all are made, nothing of them is there.
+    Written are codebook.safetensors where something was fitted, fitted_on.parquet (the speech that it was fitted on),
+    labels.parquet, with `--format json` the files of FT-w2v2-ser, and clusters.json, which comes last. Until all are
+    made, nothing of them is there.
 
     Args:
         model: folder or Hub name of an encoder.
@@ -98,6 +106,7 @@ def cluster(
     started, place, fit = time.monotonic(), Path(folder), options.fit
     _require_free(place, options)
     codebook = None if fit.codebook is None else load_codebook(fit.codebook)
+    spans = [] if fit.codebook is None else fitted_on(fit.codebook)
     if codebook is not None and fit.counts:
         codebook = codebook.only(fit.counts)
     encoder = _encoder(model, codebook, options)
@@ -114,6 +123,8 @@ def cluster(
             codebook.save(partial / CODEBOOK)
             source = {"model": model, "layer": fit.layer, "encoder": _lasting(encoder), "dataset": dataset}
             codebook.facts.update(source, sha256=sha256_of(partial / CODEBOOK))
+            spans = [row[:3] for row in contents(parts[options.recordings.split].rows)]
+        write_fitted_on(partial, spans)
         frames = _label(partial, encoder, codebook, labelled, spool, options)
         facts = {
             "codebook": codebook.facts,
@@ -225,7 +236,7 @@ def _sorted(rows: Dataset, bad: list[BadAudio], root: str, encoder: LayeredEncod
     ids = item_ids(rows, root)
     order = sorted(range(len(ids)), key=ids.__getitem__)
     rows = rows.select(order)
-    frames = [encoder.frames(round(length * encoder.rate / SAMPLE_RATE)) for length in rows["length"]]
+    frames = [encoder.row_frames(length) for length in rows["length"]]
     return Recordings(rows, [ids[i] for i in order], frames, bad)
 
 
@@ -285,16 +296,13 @@ def _heard(
         workers=said.num_workers,
         description=description,
     ):
-        if not np.isfinite(layers[0]).all():
-            raise InputError(
-                f"{part.ids[row]}: its frames have NaN or infinite numbers; check the model's weights, or leave it out"
-            )
+        require_numbers(encoder, layers, part.ids[row])
         yield row, layers[0]
 
 
 def _times(encoder: LayeredEncoder) -> dict[str, float]:
     """The middle of the first frame of a recording, and how far it is to the next, seconds."""
-    return {"first": encoder.encoder.frame_centre(0) / encoder.rate, "hop": encoder.hop / encoder.rate}
+    return {"first": encoder.first_centre, "hop": encoder.hop / encoder.rate}
 
 
 def _label(
@@ -366,7 +374,7 @@ def _move(partial: Path, folder: Path) -> None:
     new = sorted(partial.iterdir(), key=lambda path: path.name == FACTS)
     for path in new:
         to_disk(path)
-    for old in (folder / FACTS, folder / CODEBOOK, folder / LABELS, *folder.glob("*-clus.json")):
+    for old in (*(folder / name for name in (FACTS, CODEBOOK, LABELS, FITTED_ON)), *folder.glob("*-clus.json")):
         old.unlink(missing_ok=True)
     for path in new:
         os.replace(path, folder / path.name)

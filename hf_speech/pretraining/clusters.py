@@ -113,7 +113,7 @@ def fit_codebook(spool: FrameSpool, counts: Sequence[int], *, seed: int = 0, epo
     """Fits centroids for several numbers of clusters to the frames of a spool, all in the same passes.
 
     The same frames in the same order and the same seed give the same centroids to the bit, on the same machine and with
-    as many threads.
+    as many threads; whatever the other numbers of clusters, but for one that makes batches larger.
 
     Args:
         spool: the frames.
@@ -130,8 +130,8 @@ def fit_codebook(spool: FrameSpool, counts: Sequence[int], *, seed: int = 0, epo
     """
     ascending = sorted(set(counts))
     require_frames(spool.frames, ascending)
-    starts, order = (np.random.default_rng([seed, which]) for which in range(2))
-    models = {count: _started(spool, count, starts) for count in ascending}
+    models = {count: _started(spool, count, np.random.default_rng([seed, count])) for count in ascending}
+    order = np.random.default_rng([seed, 0])
     batch = max(BATCH_FRAMES, *ascending)
     with tqdm(total=epochs * spool.frames, desc="clustering", unit="frame", disable=None, leave=False) as bar:
         for _ in range(epochs):
@@ -140,7 +140,8 @@ def fit_codebook(spool: FrameSpool, counts: Sequence[int], *, seed: int = 0, epo
                     model.partial_fit(frames)
                 bar.update(len(frames))
     codebook = Codebook({count: model.cluster_centers_ for count, model in models.items()})
-    codebook.facts.update(counts=ascending, seed=seed, epochs=epochs, frames=spool.frames, use=_use(codebook, spool))
+    said = {"counts": ascending, "seed": seed, "epochs": epochs, "batch_frames": batch, "frames": spool.frames}
+    codebook.facts.update(said, use=_use(codebook, spool))
     return codebook
 
 

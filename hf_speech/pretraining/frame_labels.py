@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
@@ -17,9 +17,10 @@ from ..errors import InputError, list_some
 from ..files import replacing
 from .clusters import column_of, label_type
 
-LABELS = "labels.parquet"
+LABELS, FITTED_ON = "labels.parquet", "fitted_on.parquet"
 GROUP_FRAMES = 200_000  # of a row group, about: an hour of speech
 _FIRST, _HOP = "first_seconds", "hop_seconds"
+_SPANS = pa.schema([("content", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 
 
 class LabelWriter:
@@ -135,6 +136,34 @@ def read_frame_labels(path: str | os.PathLike[str]) -> FrameLabels:
         raise InputError(f"{file}: holds no labels of frames; give what `hf-speech cluster` wrote") from error
     counts = [int(name[1:]) for name in schema.names if name[:1] == "k" and name[1:].isdecimal()]
     return FrameLabels(Dataset.from_parquet(str(file)), counts, first, hop)
+
+
+def write_fitted_on(folder: Path, spans: Iterable[tuple[str, float, float]]) -> None:
+    """Writes which speech a codebook was fitted on; see `fitted_on`."""
+    rows = [dict(zip(_SPANS.names, span, strict=True)) for span in spans]
+    with replacing(folder / FITTED_ON) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, _SPANS), temporary)
+
+
+def fitted_on(path: str | os.PathLike[str]) -> list[tuple[str, float, float]]:
+    """Which speech the codebook of labels was fitted on, so that none of it is tested on.
+
+    Args:
+        path: of what `hf-speech cluster` wrote, as `read_frame_labels` takes it.
+
+    Returns:
+        Of each recording the SHA-256 of its stored audio, and where it begins and ends there, seconds; an end that is
+        that of the audio is infinity.
+
+    Raises:
+        InputError: it is not noted there.
+    """
+    file = (Path(path) if Path(path).is_dir() else Path(path).parent) / FITTED_ON
+    try:
+        columns = pq.read_table(file).select(_SPANS.names).columns
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{file}: can't be read, which says what the codebook was fitted on; fit it anew") from error
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
 class LabelJson:

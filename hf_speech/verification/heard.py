@@ -114,7 +114,7 @@ class Ear:
             "chunk_seconds": MAX_SECONDS if chunk_seconds is None else chunk_seconds,
             "batch_seconds": options.batch_seconds,
             "dtype": options.dtype,
-            "channel": int(options.channel) if options.channel.isdigit() else options.channel,
+            "channel": options.channel_number,
             "workers": options.num_workers,
             "option": "--on-missing",
         }

@@ -15,6 +15,11 @@ def meaning(text: str, default: Any = None, metavar: str | None = None) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def channel_number(channel: str) -> int | str:
+    """A channel that was typed, as readers take it: an index, or mean."""
+    return int(channel) if channel.isdecimal() else channel
+
+
 @dataclass(frozen=True)
 class TrialOptions:
     """Which trials, and where their audio lies."""
@@ -50,6 +55,11 @@ class EmbeddingOptions:
         "folder where embeddings are kept between runs; none: a folder `embeddings` in the output", None, "DIR"
     )
     num_workers: int = meaning("processes that decode audio", 0, "N")
+
+    @property
+    def channel_number(self) -> int | str:
+        """The channel, as readers take it."""
+        return channel_number(self.channel)
 
     def __post_init__(self) -> None:
         if self.chunk_seconds is not None and not self.chunk_seconds > 0:

@@ -156,6 +156,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_gone_on_with_by_two_ranks(encoder: Path, corpus: Path, frames: Path, tmp_path: Path) -> None:
     """SIGKILL in the third of five parts: two are not touched again, and all is what one go gave, to the byte."""
     words = ["embed", *map(str, (encoder, corpus)), "--layer", "1,3", *PARTS, "--output-dir", str(tmp_path)]

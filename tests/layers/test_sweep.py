@@ -331,14 +331,15 @@ def test_a_finished_model_is_asked_without_its_class_token_and_not_by_a_transfor
     words = ["--backbone", tmp_path / "model", "--dataset", corpus, "--target", "label", "--layers", "2"]
     words += ["--validation", "0.2", "--test", "0.2"]
     said = refusal(capsys, "layer-sweep", *words, "--probe", "transformer", "--output-dir", tmp_path / "none")
-    assert (
-        "is a finished model, which a run takes with the neck that it has" in said and not (tmp_path / "none").exists()
-    )
+    assert "is a finished model, which a run takes with the neck that it has" in said
+    assert not (tmp_path / "none").exists()
     assert command("layer-sweep", *words, "--output-dir", tmp_path / "sweep") == 0
-    best = read_config(str(tmp_path / "sweep" / "best" / "train.yaml"), {"frozen_cache": None})
+    best = read_config(str(tmp_path / "sweep" / "best" / "train.yaml"), {})
     rows, made, extractor = read_and_build(best)
     rows = rows.splits["train"]
+    shards = sorted(tmp_path.glob("sweep/**/*.safetensors"))
     features = kept_features(load_layers(tmp_path / "model", [2], class_token=False), rows, tmp_path / "sweep")
+    assert sorted(tmp_path.glob("sweep/**/*.safetensors")) == shards, "what the sweep has kept"
     wave = extractor(read_audio(rows[0]["audio"]), sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         np.testing.assert_allclose(features[0, 0], made.eval()(**wave).embeddings[0].numpy(), atol=1e-5)

@@ -298,6 +298,7 @@ def test_rows_that_can_t_be_told_apart_and_rows_that_are_tested_on_are_refused(m
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_and_a_killed_one_nothing(
     model: str, table: Path, fitted: Path, tmp_path: Path
 ) -> None:

@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from ...audio import SAMPLE_RATE
 from ...data.chunks import Chunk, chunk_rows
 from ...data.frozen import entry_names
-from ...data.schema import add_columns
+from ...data.schema import add_columns, file_name
 from ...errors import InputError
 from ...layers.encoders import LayeredEncoder
-from ...layers.passes import frames_of_rows
+from ...layers.passes import frames_of_rows, require_numbers
 from ...models.modeling import HfSpeechModel
 from ...predictions import FILE_NAME
 from ...store import ENTRY_BYTES, Store
 from ...training.config import RunConfig
 from ...training.frozen_model import identity
+from ...training.start import is_finished
 from ..frozen import with_cache
 from ..local import LocalLauncher
 from ..members import Ended, Member, folder_name, member_config, run_members
@@ -40,6 +41,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NECK = {"layers": 2, "size": 256, "heads": 4, "feedforward": 1024}  # of six layers and 2,048 in the original
+
+
+def check_encoder(backbone: str) -> None:
+    """Refuses a finished model of ours: a run that starts from one takes its neck and pooling, and these are others.
+
+    Raises:
+        InputError: it is one.
+    """
+    if is_finished(backbone):
+        raise InputError(
+            f"--probe transformer puts a neck of its own on the encoder, and backbone {backbone} is a finished model, "
+            "which a run takes with the neck that it has; give --probe linear, or the checkpoint of an encoder"
+        )
 
 
 def check_choosing(rows: SweepRows) -> None:
@@ -172,7 +186,7 @@ def fill_caches(members: Sequence[Member], encoder: LayeredEncoder, rows: SweepR
     seconds = sum(pieces[i].length for i in missing) / SAMPLE_RATE
     logger.info("one pass gives the frames of %d layers, of %.0f s of audio", len(stores), seconds)
     store = next(iter(stores.values()))
-    frames = sum(encoder.frames(round(pieces[i].length * encoder.rate / SAMPLE_RATE)) for i in missing)
+    frames = sum(encoder.row_frames(pieces[i].length) for i in missing)
     store.require_room(len(stores) * (4 * frames * encoder.size + ENTRY_BYTES * len(missing)))
     heard = _as_rows(rows.all, [pieces[i] for i in missing])
     with ExitStack() as stack:
@@ -181,6 +195,7 @@ def fill_caches(members: Sequence[Member], encoder: LayeredEncoder, rows: SweepR
             encoder, heard, max_seconds=2 + max(heard["length"]) / SAMPLE_RATE, channel=channel, description="frames"
         )
         for row, layers in said:
+            require_numbers(encoder, layers, file_name(heard[row]["audio"]))
             for layer, values in zip(encoder.layers, layers, strict=True):
                 keep[layer]({names[missing[row]]: torch.from_numpy(values)})
 

@@ -105,11 +105,13 @@ def layer_sweep(
     wanted = lookup(PROBES, probe, "probe")
     pooling = _check(config)
     encoder = _encoder(config, layers)
+    if TRANSFORMER in wanted:
+        from .runs import check_choosing, check_encoder
+
+        check_encoder(str(config.model.backbone))
     rows = sweep_rows(config, folds, encoder.min_samples / encoder.rate)
     question = _question(config, rows)
     if TRANSFORMER in wanted:
-        from .runs import check_choosing
-
         check_choosing(rows)
     definition: dict[str, Any] = {"kind": KIND, "fixed": ["folds", "layers", "probe"], "folds": folds, "probe": probe}
     definition |= {"layers": list(encoder.layers), "rows": {ALL: rows.fingerprint}, "fields": config.recipe()}
@@ -146,13 +148,18 @@ def _check(config: RunConfig) -> str:
     differs = sorted(settings_that_count(config.model.backbone_config).keys() - {"model_type"})
     if differs:
         raise InputError(f"backbone_config.{differs[0]} has no part in a layer sweep: the encoder is taken as it is")
+    if config.learning.adaptation:
+        raise InputError(
+            "adaptation has no part in a layer sweep: the encoder is taken as it is; leave it out (--adaptation []), "
+            "and to ask an encoder that was adapted, give its folder as --backbone"
+        )
     pooling = config.model.pooling or "mean+std"
     lookup(STATISTICS, pooling, "pooling of layers")
     return pooling
 
 
 def _encoder(config: RunConfig, layers: str) -> LayeredEncoder:
-    encoder = load_layers(str(config.model.backbone), layers)
+    encoder = load_layers(str(config.model.backbone), layers, class_token=False)  # of these poolings none has one
     if config.model.normalize is not None:
         encoder.extractor.do_normalize = config.model.normalize
     return encoder
@@ -163,12 +170,14 @@ def _question(config: RunConfig, rows: SweepRows) -> Question:
     metric = str(config.training.get("metric_for_best_model", PRIMARY_METRIC[task.problem_type])).removeprefix("eval_")
     if metric not in metrics_of(task):
         raise unknown_name(metric, metrics_of(task), "metric_for_best_model")
-    classes = 0 if rows.rows.names is None else len(rows.rows.names)
+    classes, weights = 0 if rows.rows.names is None else len(rows.rows.names), config.head.class_weights
+    if classes and isinstance(weights, list) and len(weights) != classes:
+        raise InputError(f"class_weights has {len(weights)} factors for {classes} labels; give one for each")
     goal = Goal(
         classes,
         lambda labels, predicted: score(task, metric, labels, predicted),
         greater_is_better(metric),
-        config.head.class_weights,
+        weights,
     )
     return Question(task, metric, goal, config.training.get("seed", DEFAULT_SEED))
 
