@@ -108,7 +108,7 @@ class Wav2Vec(nn.Module):
         activation: "relu" or "gelu".
         reduction: [kernel, stride] of a last convolution, with ReLU and a bias, that makes fewer frames: [4, 2] makes
             50 a second of 100, as many as wav2vec 2.0 has (Chen & Rudnicky, "Exploring wav2vec 2.0 fine tuning for
-            improved speech emotion recognition", ICASSP 2023, in its code). None: there is none.
+            improved speech emotion recognition", ICASSP 2023, in its code). [1, 1]: there is none.
 
     Attributes:
         output_size: dimensions of a frame.
@@ -134,14 +134,14 @@ class Wav2Vec(nn.Module):
         residual_scale: float = 0.5,
         log_compression: bool = True,
         activation: str = "relu",
-        reduction: Sequence[int] | None = None,
+        reduction: Sequence[int] = (1, 1),
     ) -> None:
         super().__init__()
         _check(conv_layers, context_kernels, residual_scale, reduction)
         channels, self.kernels, self.strides = zip(*conv_layers, strict=True)
         self.output_size = width = channels[-1]
-        self.reduction = None if reduction is None else ReLUConv(width, width, *reduction)
-        kernel, stride = reduction or (1, 1)
+        kernel, stride = reduction
+        self.reduction = None if (kernel, stride) == (1, 1) else ReLUConv(width, width, kernel, stride)
         self._stack = (*self.kernels, kernel), (*self.strides, stride)
         self.hop, self.min_samples = hop_of(self._stack[1]), receptive_field(*self._stack)
         self.encoder = nn.ModuleList(
@@ -205,7 +205,7 @@ def _check(
     conv_layers: Sequence[Sequence[int]],
     context_kernels: Sequence[int],
     residual_scale: float,
-    reduction: Sequence[int] | None,
+    reduction: Sequence[int],
 ) -> None:
     if not (conv_layers and all(len(row) == 3 and min(row) > 0 for row in conv_layers)):
         raise InputError(f"conv_layers of wav2vec are {conv_layers!r}; give [channels, kernel, stride] a layer")
@@ -215,5 +215,5 @@ def _check(
         )
     if not residual_scale > 0:
         raise InputError(f"residual_scale of wav2vec is {residual_scale!r}; give a number above 0, such as 0.5")
-    if reduction is not None and not (len(reduction) == 2 and min(reduction) > 0):
+    if not (len(reduction) == 2 and min(reduction) > 0):
         raise InputError(f"reduction of wav2vec is {reduction!r}; give [kernel, stride], such as [4, 2]")

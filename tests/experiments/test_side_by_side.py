@@ -128,6 +128,7 @@ def test_what_is_missing_is_run_and_nothing_else(
     assert again["differences"] == read_json(finished / "comparison.json")["differences"]
 
 
+@pytest.mark.slow
 def test_recipes_share_stages_of_adaptation(corpus: Path, tmp_path: Path) -> None:
     """A file stands in the place of each run, which so ends at once; what it was given says where its stages lie."""
     stage = {"pretrain": {"max_steps": 1, "batch_seconds": 5, "masking": {"prob": 0.5, "length": 4}}}

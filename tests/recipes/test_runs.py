@@ -30,6 +30,7 @@ SLOW = {
     "ecapa-voxceleb-tiny-few",
     "ecapa-voxceleb-tiny-many-high",
     "wav2vec2-age-sre-layer7",
+    "wav2vec2-iemocap-tapt",
     "wav2vec2-voxceleb-full",
     "wav2vec2-voxceleb-tiny-few",
     "wav2vec2-voxceleb-tiny-many-high",
