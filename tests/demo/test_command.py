@@ -38,6 +38,7 @@ def test_it_serves_what_the_model_can_and_ends_by_ctrl_c(voices: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_to_its_end_when_the_server_is_told_to_end(voices: Path, tmp_path: Path) -> None:
     """And what a server that was killed has left is gone when the next one runs; what a living one has is not."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:

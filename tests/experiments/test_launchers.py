@@ -188,6 +188,7 @@ def test_ctrl_c_is_passed_on_and_a_second_one_kills(corpus: Path, tmp_path: Path
     assert stopped and not any(map(is_there, stopped))
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_no_process(corpus: Path, tmp_path: Path) -> None:
     jobs = [make_job(tmp_path, corpus, name, **LONG, dataloader_num_workers=1) for name in ("one", "two")]
     launcher = start_script(tmp_path, jobs, parallel=2)

@@ -429,6 +429,7 @@ def test_what_is_damaged_or_foreign_is_refused(
         assert command("train", config, "--output-dir", tmp_path / "run") == 0  # the mend mends
 
 
+@pytest.mark.slow
 def test_one_process_computes_and_the_others_wait(cached: Path, corpus: Path, tmp_path: Path) -> None:
     """A run that needs one utterance more waits as long as another process is at it."""
     data, cache = tmp_path / "corpus", Path(shutil.copytree(cached / "cache", tmp_path / "cache"))

@@ -168,6 +168,7 @@ def test_steps_are_gone_on_from_and_not_made_again(corpus: Path, tmp_path: Path,
     assert saved >= 6 and set(steps) == set(range(saved + 1, 31)) and steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_where_the_run_goes_on(corpus: Path, tmp_path: Path) -> None:
     config = write_yaml(
         tmp_path / "run.yaml", **{**EVERYTHING, **BATCHES["rows"], "dataset": str(corpus), "save_total_limit": 1}
@@ -182,6 +183,7 @@ def test_ctrl_c_says_where_the_run_goes_on(corpus: Path, tmp_path: Path) -> None
     assert saved
 
 
+@pytest.mark.slow
 def test_a_worker_says_nothing_of_a_process_that_is_gone() -> None:
     """Ctrl-C may come while a worker hands a batch over: the line about the run is the last that is said."""
     code = """

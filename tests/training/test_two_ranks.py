@@ -90,6 +90,7 @@ def test_a_rank_that_dies_takes_the_others_along(corpus: Path, tmp_path: Path) -
     assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in said  # torchrun names the first that failed
 
 
+@pytest.mark.slow
 def test_what_all_refuse_is_said_once(corpus: Path, tmp_path: Path) -> None:
     """A field that does not exist; and folds, whose runs are no ranks of each other."""
     config = write_yaml(tmp_path / "run.yaml", dataset=str(corpus))
