@@ -21,7 +21,6 @@ from tests.ranks import finish_ranks
 KINDS = ("wav2vec2", "ecapa-tdnn")
 
 
-@pytest.mark.slow
 def test_a_sharded_model_trains_and_is_saved_whole(tmp_path: Path) -> None:
     finish_ranks(__file__, tmp_path)
     for kind in KINDS:
