@@ -1,11 +1,11 @@
 """`hf-speech pretrain`: an encoder learns of speech before it is fine-tuned."""
 
 import argparse
-from pathlib import Path
 
 from ..errors import EXIT_OK
 from ..flags import check_fields
 from .parser import Commands, add_command
+from .training import run_to_its_end
 
 
 def add_pretrain(commands: Commands) -> None:
@@ -39,19 +39,11 @@ def _pretrain(options: argparse.Namespace, fields: list[str]) -> int:
         return EXIT_OK
     from ..pretraining.fields import check_pretraining
     from ..pretraining.run import PRETRAINING
-    from ..ranks import first_speaks, leave_process_group
+    from ..ranks import first_speaks
     from ..training.arguments import read_config
-    from ..training.run import summary, train
 
     with first_speaks():
         given = parse_flags(fields)
         check_fields("pretrain", given)
         config = read_config(options.config, given, check_pretraining)
-    try:
-        with first_speaks():
-            results = train(config, PRETRAINING)
-    finally:
-        leave_process_group()
-    if results.model:  # other processes of a distributed run have nothing to say
-        print(summary(results, Path(str(config.run.output_dir))))
-    return EXIT_OK
+    return run_to_its_end(config, PRETRAINING)

@@ -84,10 +84,9 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
 
         print(f"{describe_fields()}\n\n{describe_parts()}")
         return EXIT_OK
-    from ..ranks import first_speaks, leave_process_group
+    from ..ranks import first_speaks
     from ..training.arguments import read_config
     from ..training.classifier import CLASSIFIER
-    from ..training.run import summary, train
 
     work = CLASSIFIER
     with first_speaks():
@@ -104,6 +103,19 @@ def _train(options: argparse.Namespace, fields: list[str]) -> int:
 
         print(plot_learning(config, Path(config.run.output_dir or ".")))
         return EXIT_OK
+    return run_to_its_end(config, work)
+
+
+def run_to_its_end(config: Any, work: Any) -> int:
+    """Trains as a config says, and prints what came of it.
+
+    Args:
+        config: a `RunConfig`.
+        work: what is trained, see `training.work.Work`.
+    """
+    from ..ranks import first_speaks, leave_process_group
+    from ..training.run import summary, train
+
     try:
         with first_speaks():
             results = train(config, work)

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoFeatureExtractor, PretrainedConfig, Wav2Vec2FeatureExtractor
-from transformers.utils import cached_file
 
 from ..audio import SAMPLE_RATE
-from ..errors import InputError, lookup, one_line
+from ..errors import InputError, lookup
 from ..identity import encoder_identity
 from ..models.backbones import Wav2VecConfig
 from ..models.configuration import SSL_BACKBONES, HfSpeechConfig
+from ..models.conversion import stored_extractor
 from ..models.embedding import evaluating
 from ..models.encoder import naming
 from ..models.modeling import HfSpeechModel
@@ -259,7 +259,7 @@ def _of_ours(name: str, config: Any, layer: int, revision: str | None, class_tok
 
 def _of_checkpoint(name: str, config: Any, layer: int, revision: str | None) -> tuple[HfSpeechModel, Any]:
     """The encoder of a checkpoint of transformers, up to a layer, and the feature extractor."""
-    extractor = _stored_extractor(name, revision)
+    extractor = stored_extractor(name, revision)
     spectral = not hasattr(config, "feat_extract_norm")  # w2v-BERT: its filter banks are made in the model
     if extractor is None or spectral:
         extractor = Wav2Vec2FeatureExtractor(do_normalize=not spectral and config.feat_extract_norm == "layer")
@@ -275,18 +275,3 @@ def _of_checkpoint(name: str, config: Any, layer: int, revision: str | None) -> 
         do_normalize=bool(extractor.do_normalize),
     )
     return speech, extractor
-
-
-def _stored_extractor(name: str, revision: str | None) -> Any:
-    """The feature extractor of a checkpoint; None where there is none.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    file = "preprocessor_config.json"
-    try:
-        if not cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False):
-            return None
-        return AutoFeatureExtractor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: its {file} can't be read ({one_line(error)}); mend it") from error

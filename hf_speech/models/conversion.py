@@ -153,7 +153,16 @@ def _trained(name: str, revision: str | None) -> tuple[PreTrainedModel, bool]:
 
 
 def _normalises(name: str, revision: str | None) -> bool | None:
-    """`do_normalize` of a checkpoint's feature extractor; None where there is none, or it has no such setting.
+    """`do_normalize` of a checkpoint's feature extractor; None where there is none, or it has no such setting."""
+    return getattr(stored_extractor(name, revision), "do_normalize", None)
+
+
+def stored_extractor(name: str, revision: str | None = None) -> Any:
+    """The feature extractor of a checkpoint; None where there is none.
+
+    Args:
+        name: folder or Hub name of the checkpoint.
+        revision: branch, tag or commit on the Hub.
 
     Raises:
         InputError: it can't be read.
@@ -162,7 +171,6 @@ def _normalises(name: str, revision: str | None) -> bool | None:
     try:
         if not cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False):
             return None
-        extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+        return AutoFeatureExtractor.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: its {file} can't be read ({one_line(error)}); mend it") from error
-    return getattr(extractor, "do_normalize", None)

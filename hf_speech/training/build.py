@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, Wav2Vec2FeatureExtractor
-from transformers.utils import cached_file
+from transformers import CONFIG_MAPPING, AutoConfig, Wav2Vec2FeatureExtractor
 
 from ..audio import SAMPLE_RATE
 from ..data.augment import Augmentation, augmentation
@@ -20,6 +19,7 @@ from ..data.targets import class_counts, class_weights, known, labels_of, target
 from ..errors import InputError, one_line, unknown_name
 from ..models.backbones import OWN_BACKBONES
 from ..models.configuration import BACKBONES, HfSpeechConfig
+from ..models.conversion import stored_extractor
 from ..models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from ..models.presets import PRESETS, merged
 from ..names import refuse_missing_folder
@@ -121,14 +121,10 @@ def feature_extractor(arguments: ModelArguments, config: HfSpeechConfig) -> Any:
     spectral = backbone.model_type in OWN_BACKBONES or not hasattr(backbone, "feat_extract_norm")
     extractor = Wav2Vec2FeatureExtractor(do_normalize=not spectral)
     if arguments.backbone is not None and not spectral:
-        name = "preprocessor_config.json"
-        try:
-            there = cached_file(arguments.backbone, name, _raise_exceptions_for_missing_entries=False)
-            if there:
-                extractor = AutoFeatureExtractor.from_pretrained(arguments.backbone)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{arguments.backbone}: its {name} can't be read ({one_line(error)}); mend it") from error
-        if not there:
+        stored = stored_extractor(arguments.backbone)
+        if stored is not None:
+            extractor = stored
+        else:
             extractor.do_normalize = config.normalizes
             logger.warning("%s has no feature extractor; normalising: %s", arguments.backbone, extractor.do_normalize)
     extractor.return_attention_mask = True
