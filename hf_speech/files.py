@@ -19,8 +19,14 @@ _ENOUGH = 1 << 20  # free bytes: below them a disk is full, whatever the library
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` at the end, or goes after an error."""
+    """A temporary name beside `path` to write to; it takes the place of `path` at the end, or goes after an error.
+
+    A device or a pipe, such as /dev/stdout, is written to itself: to replace it would take it from the whole machine.
+    """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -248,6 +249,16 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with replacing(path) as itself:
+        itself.write_text("whole")
+    assert os.read(reader, 100) == b"whole" and path.is_fifo()
+    os.close(reader)
 
 
 def test_fingerprint_is_that_of_the_sorted_lines() -> None:
