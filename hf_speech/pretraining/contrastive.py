@@ -16,7 +16,7 @@ from ..models.configuration import HfSpeechConfig
 from ..models.encoder import naming
 from ..models.ssl_encoder import SSLEncoder
 from .model import Correct, PretrainingModel, PretrainingOutput, take, with_masks
-from .objectives import contrastive_loss, diversity_loss, perplexity
+from .objectives import contrastive_loss, diversity_loss, perplexity, perplexity_of
 from .spans import Masking
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,19 @@ class ContrastivePretraining(PretrainingModel):
         parts = {"contrastive_loss": contrast.loss, "diversity_loss": diversity, "perplexity": used}
         parts["chance"] = contrast.chance
         correct = Correct(hidden.nonzero()[:, 0], contrast.correct)
-        return PretrainingOutput(loss, parts, {"accuracy": correct}, len(features))
+        use = probabilities.detach().sum(dim=0)
+        return PretrainingOutput(loss, parts, {"accuracy": correct}, len(features), use)
+
+    def no_use(self) -> Tensor | None:
+        """See the base class."""
+        return torch.zeros(self.quantizer.num_groups, self.quantizer.num_vars, device=self.device)
+
+    def over_batches(self, numbers: Mapping[str, float], use: Tensor) -> dict[str, float]:
+        """See the base class: which codes are in use, and the loss by it, is known of all frames together."""
+        used = perplexity_of(use / use.sum(dim=-1, keepdim=True).clamp_min(1.0))
+        diversity = float(diversity_loss(used, use.numel()))
+        loss = numbers["contrastive_loss"] + self.config.diversity_loss_weight * diversity
+        return {**numbers, "loss": loss, "diversity_loss": diversity, "perplexity": float(used)}
 
     def collapse(self, numbers: Mapping[str, float]) -> str | None:
         """See the base class: of each codebook hardly more than one code is in use."""

@@ -40,12 +40,14 @@ class PretrainingOutput:
         parts: what stands in the log beside it, scalars by name.
         correct: what was predicted right, by name.
         weight: of how many frames, or utterances, the loss is the mean.
+        use: (G, V), how often each code of G codebooks was chosen, summed over frames; None: there are none.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
     correct: dict[str, Correct]
     weight: int
+    use: Tensor | None = None
 
 
 class PretrainingModel(nn.Module):
@@ -85,6 +87,19 @@ class PretrainingModel(nn.Module):
         """For the Trainer: the encoder's layers are run again in the backward pass, and keep nothing till then."""
         backbone: Any = self.encoder.backbone
         backbone.activation_checkpointing_enable(*settings, **named)
+
+    def no_use(self) -> Tensor | None:
+        """Zeros to which `PretrainingOutput.use` of batches can be added; None: there are no codes."""
+        return None
+
+    def over_batches(self, numbers: Mapping[str, float], use: Tensor) -> dict[str, float]:
+        """The loss and its parts over several batches, where some part is no mean of theirs.
+
+        Args:
+            numbers: means over the batches.
+            use: see `PretrainingOutput`, summed over them.
+        """
+        return dict(numbers)
 
     def collapse(self, numbers: Mapping[str, float]) -> str | None:
         """What has collapsed, in words, and the mend; None: nothing.

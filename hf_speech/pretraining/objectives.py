@@ -62,8 +62,14 @@ def perplexity(probabilities: Tensor) -> Tensor:
     Returns:
         From G (one code each) to G * V (all alike often).
     """
-    mean = probabilities.float().mean(dim=0)
-    return (-torch.xlogy(mean, mean).sum(dim=-1)).exp().sum()
+    return perplexity_of(probabilities.float().mean(dim=0))
+
+
+def perplexity_of(use: Tensor) -> Tensor:
+    """The same of mean probabilities, (G, V)."""
+    # The logarithm of 0 has no gradient: one code that is never likely would make that of its whole book NaN.
+    logarithms = torch.xlogy(use, use.clamp_min(torch.finfo(use.dtype).tiny))
+    return (-logarithms.sum(dim=-1)).exp().sum()
 
 
 def diversity_loss(used: Tensor, codes: int) -> Tensor:

@@ -34,15 +34,13 @@ class Accuracies:
         sums: the loss and its parts, summed over frames, and how many these were ("weight").
         right: what was told right, by name: (N,) how often in each row.
         asked: (N,) how often each row was asked, likewise.
+        use: see `PretrainingOutput`, summed over the batches; None: there is none.
     """
 
     sums: dict[str, float]
     right: dict[str, NDArray]
     asked: dict[str, NDArray]
-
-    def parts(self) -> dict[str, float]:
-        """The loss and its parts, as means."""
-        return {name: total / max(self.sums["weight"], 1.0) for name, total in self.sums.items() if name != "weight"}
+    use: Tensor | None = None
 
     def counted(self) -> dict[str, float]:
         """All of it in sums by name, which those of other rows can be added to."""
@@ -109,10 +107,13 @@ class PretrainingTrainer(SpeechTrainer):
         """The loss and its parts on validation rows; they are logged, and returned under `<prefix>_<name>`."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         with self.watch.apart():
-            counted = self.measure(rows, self.args.process_index, self.args.world_size).counted()
+            answers = self.measure(rows, self.args.process_index, self.args.world_size)
+            counted, use = answers.counted(), answers.use
             sums = torch.tensor(list(counted.values()), dtype=torch.float64, device=self.args.device)
             sums = self.accelerator.reduce(sums, "sum")
-            numbers = _means(dict(zip(counted, sums.tolist(), strict=True)))
+            if use is not None:
+                use = self.accelerator.reduce(use, "sum")
+            numbers = self.numbers(dict(zip(counted, sums.tolist(), strict=True)), use)
             # Of the last digits of a sum nobody is sure: all decide by what the first process found.
             (numbers,) = broadcast_object_list([numbers])
         values = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
@@ -134,6 +135,7 @@ class PretrainingTrainer(SpeechTrainer):
         batches = length_batches([min(length, longest) for length in rows["length"]], BATCH_SECONDS * SAMPLE_RATE)
         sums = dict.fromkeys(("weight", "loss", *self.model.part_names), 0.0)
         right, asked = ({name: np.zeros(len(rows), np.int64) for name in self.model.accuracy_names} for _ in range(2))
+        use = self.model.no_use()
         with evaluating(self.model), self.compute_loss_context_manager():
             for batch in tqdm(batches[rank::ranks], desc="validating", disable=None, leave=False):
                 inputs = self._prepare_inputs(self.validating([{**rows[i], "draw": (0, 0, i, 0)} for i in batch]))
@@ -141,11 +143,23 @@ class PretrainingTrainer(SpeechTrainer):
                 outputs = self.model(**inputs)
                 for name, value in _of_loss(outputs).items():
                     sums[name] += float(value)
+                if use is not None:
+                    use += outputs.use
                 for name, correct in outputs.correct.items():
                     places = np.asarray(batch)[correct.rows.cpu().numpy()]
                     np.add.at(asked[name], places, 1)
                     np.add.at(right[name], places, correct.right.cpu().numpy())
-        return Accuracies(sums, right, asked)
+        return Accuracies(sums, right, asked, use)
+
+    def numbers(self, sums: Mapping[str, float], use: Tensor | None) -> dict[str, float]:
+        """The loss, its parts and the accuracies of what was measured.
+
+        Args:
+            sums: see `Accuracies.counted`, of all rows.
+            use: likewise; see `Accuracies`.
+        """
+        means = _means(sums)
+        return means if use is None else self.model.over_batches(means, use)
 
 
 def _sums(outputs: Any) -> dict[str, Tensor]:

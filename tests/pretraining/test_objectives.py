@@ -69,3 +69,15 @@ def test_uniform_codes_are_all_in_use() -> None:
     half = torch.zeros(4, 1, 8)
     half[torch.arange(4), 0, torch.arange(4)] = 1  # hard choices of four of the eight codes
     assert perplexity(half) == pytest.approx(4)
+
+
+def test_a_code_that_is_never_likely_leaves_a_gradient() -> None:
+    scores = torch.zeros(3, 2, 4)
+    scores[..., 1] = -200.0  # its probability is 0 in float32
+    scores.requires_grad_()
+    probabilities = scores.softmax(-1)
+    assert (probabilities == 0).any()
+    perplexity(probabilities).backward()
+    assert scores.grad is not None and scores.grad.isfinite().all()
+    wanted = torch.autograd.functional.jacobian(lambda x: perplexity(x.softmax(-1)), scores.detach().clamp_min(-60.0))
+    torch.testing.assert_close(scores.grad, wanted, atol=1e-6, rtol=0)
