@@ -93,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "metrics",
         "models",
         "outcome",
+        "public",
         "ranks",
         "results",
         "store",

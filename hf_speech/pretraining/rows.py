@@ -1,20 +1,17 @@
 """The rows that an encoder learns from without labels, none of which is tested on."""
 
-import functools
-import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
 from ..data.checks import MIN_DURATION, BadAudio
-from ..data.schema import Splits, batches, file_name
+from ..data.heard import contents, in_both
+from ..data.schema import Splits, file_name
 from ..data.splits import only_rows, split_rows
 from ..errors import InputError
-from ..files import sha256_of
 from ..training.audit import check_splits, source_splits
 from ..training.config import DataArguments, SplitArguments
 from ..training.rows import RunRows, check_audio_of, found, load_any
@@ -80,49 +77,12 @@ def refuse_tested(learned: Dataset, tested: Dataset, name: str = "train") -> Non
     Raises:
         InputError: some have the same content, or are cut from the same one at the same time.
     """
-    both = in_both(contents(learned), contents(tested))
+    both = in_both(learned, (span for span, _ in contents(tested)))
     if both:
         raise InputError(
             f"{name}: {len(both)} recordings to learn from are tested on too, such as {Path(both[0]).name}; take them "
             "out of the rows to learn from"
         )
-
-
-Span = tuple[str, float, float, str]  # SHA-256 of stored audio, where it begins and ends (seconds), its file
-
-
-def in_both(some: Iterable[Span], others: Iterable[Span]) -> list[str]:
-    """The files of those spans of audio that overlap with others."""
-    spans: dict[str, list[tuple[float, float]]] = {}
-    for content, begin, end, _ in others:
-        spans.setdefault(content, []).append((begin, end))
-    return [
-        file
-        for content, begin, end, file in some
-        if any(begin < other_end and other_begin < end for other_begin, other_end in spans.get(content, ()))
-    ]
-
-
-def contents(rows: Dataset) -> Iterator[Span]:
-    """Of each row the SHA-256 of its stored audio, where it begins and ends there (seconds), and its file."""
-    for batch in batches(rows, ["audio", "start", "end"]):
-        for row in batch:
-            audio: Any = row["audio"]
-            path = Path(str(audio["path"]))
-            if audio["bytes"] is not None:
-                content = hashlib.sha256(audio["bytes"]).hexdigest()
-            elif path.is_file():
-                stamp = path.stat()
-                content = _content_of(str(path), stamp.st_size, stamp.st_mtime_ns)
-            else:  # told of with all other bad files
-                content = str(path)
-            end = row.get("end")
-            yield content, row.get("start") or 0.0, np.inf if end is None else end, file_name(audio)
-
-
-@functools.cache  # each stage of a run asks again
-def _content_of(path: str, size: int, changed: int) -> str:
-    return sha256_of(Path(path))
 
 
 def _long_enough(name: str, rows: Dataset, min_seconds: float) -> tuple[Dataset, list[BadAudio]]:
@@ -135,8 +95,8 @@ def _long_enough(name: str, rows: Dataset, min_seconds: float) -> tuple[Dataset,
             f"{name}: all {len(rows)} recordings are shorter than {min_seconds:.3g} s, so no frame can be hidden; give "
             "longer ones, or a smaller length (masking)"
         )
-    told = "%s: %d of %d recordings are shorter than %.3g s, in which no frame can be hidden, and are left out"
-    logger.warning(told, name, len(short), len(rows), min_seconds)
     reason = f"is shorter than {min_seconds:.3g} s: no frame can be hidden"
     bad = [BadAudio(int(row), file_name(rows[int(row)]["audio"]), reason) for row in short]
+    told = "%s: %d of %d recordings, such as %s, are shorter than %.3g s, in which no frame can be hidden, and left out"
+    logger.warning(f"{told}; results.json names them", name, len(bad), len(rows), Path(bad[0].file).name, min_seconds)
     return rows.select(np.setdiff1d(np.arange(len(rows)), short)), bad

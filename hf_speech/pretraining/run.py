@@ -8,11 +8,13 @@ from typing import Any
 from datasets import Dataset
 
 from ..data.collator import SpeechCollator
+from ..data.heard import HEARD, contents, heard_by, write_spans
 from ..data.schema import Splits, item_ids
 from ..errors import InputError
 from ..hub.encoder_card import TASK
 from ..metrics.numbers import share_numbers
 from ..models.encoder import Encoder
+from ..public import without_places
 from ..results import Results, metric_rows
 from ..training import recipes
 from ..training.build import backbone_config, draft_model, feature_extractor
@@ -26,6 +28,7 @@ from ..training.rows import RunRows, found
 from ..training.setup import early_stopping, make_sampler, told_of_arguments
 from ..training.work import Run, Work
 from .model import PretrainingModel
+from .origins import origins
 from .rows import refuse_tested
 from .tasks import OBJECTIVES, least_samples
 from .trainer import Accuracies, PretrainingTrainer
@@ -119,18 +122,27 @@ def write_pretraining(run: Run, fresh: Path) -> Results:
     answers = trainer.measure(run.rows.splits["validation"]) if "validation" in run.rows.splits else None
     model.save(fresh)
     run.extractor.save_pretrained(fresh)
-    learnt = {name: value for name, value in vars(run.config.pretraining).items() if value != {}}
+    own = (span for span, _ in contents(run.rows.splits["train"]))
+    write_spans(fresh / HEARD, dict.fromkeys([*heard_by(run.config.model.backbone), *own]))
+    learnt = without_places({name: value for name, value in vars(run.config.pretraining).items() if value != {}})
     facts = run.facts({**learnt, **recipe_facts(run.config, trainer.args, trainer.trained_parameters)})
     energy = energy_of(trainer, int(run.times["from_step"]))
-    parts = {} if answers is None else {name: round(value, 5) for name, value in answers.parts().items()}
+    parts = {} if answers is None else _parts(trainer, answers)
+    of_learning = {**parts, **model.facts(), **origins(run.config)}
     chance = {**model.chance, **({"accuracy": parts["chance"]} if "chance" in parts else {})}
     return Results(
         model={**_model_facts(run), "bytes": size_of(fresh), "chance": chance},
         data=data_facts(run.config, run.rows),
         metrics=[] if answers is None else _metrics(run, answers),
         confusion=None,
-        run=facts | {"pretraining": {**parts, **model.facts()}} | ({"energy": energy} if energy else {}),
+        run=facts | {"pretraining": of_learning} | ({"energy": energy} if energy else {}),
     )
+
+
+def _parts(trainer: PretrainingTrainer, answers: Accuracies) -> dict[str, float]:
+    """The loss and its parts on validation rows."""
+    numbers = trainer.numbers(answers.counted(), answers.use)
+    return {name: round(numbers[name], 5) for name in ("loss", *trainer.model.part_names)}
 
 
 def _metrics(run: Run, answers: Accuracies) -> list[dict[str, Any]]:

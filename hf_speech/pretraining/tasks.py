@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..data.checks import MIN_DURATION
 from ..data.collator import SpeechCollator
+from ..data.heard import in_both
 from ..data.schema import Splits, add_columns, item_ids
 from ..data.targets import class_weights
 from ..errors import InputError, list_some
@@ -34,7 +35,7 @@ from .frame_labels import FrameLabels, fitted_on, read_frame_labels
 from .labelled import LabelledFrames, VotesCollator
 from .model import PretrainingModel, make_encoder, with_masks
 from .prediction import MaskedPrediction, TargetCollator
-from .rows import contents, in_both, unlabelled_rows, without_tested
+from .rows import unlabelled_rows, without_tested
 from .spans import Masking
 
 
@@ -126,8 +127,7 @@ class Clusters(Unheard):
     def refuse_heard(self, config: RunConfig, tested: Dataset) -> None:
         """See the base class: clusters that were fitted on it."""
         folder = str(config.pretraining.clusters)
-        fitted = ((*span, folder) for span in fitted_on(folder))
-        both = in_both(contents(tested), fitted)
+        both = in_both(tested, fitted_on(folder))
         if both:
             raise InputError(
                 f"clusters {folder}: were fitted on {len(both)} recordings that are tested on, such as "
@@ -175,7 +175,10 @@ class Clusters(Unheard):
         rate = extractor.sampling_rate
         first, hop = model.encoder.frame_centre(0) / rate, model.encoder.hop / rate
         masks = _masks(config, model, extractor)
-        return TargetCollator(labels, first, hop, *masks, **_settings(config, model, extractor))
+        collator = TargetCollator(labels, first, hop, *masks, **_settings(config, model, extractor))
+        if "train" in rows.splits:
+            collator.require_labels(rows.splits["train"])
+        return collator
 
 
 class Labels(Unheard):

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from datasets import Dataset
 
 from ..data.batching import SpeechBatchSampler
 from ..data.collator import SpeechCollator
 from ..data.frozen import FrozenCollator
+from ..data.heard import refuse_heard
 from ..data.targets import known, labels_of
 from ..errors import InputError, one_line
 from ..models.batchnorm import VectorBatchNorm1d
@@ -39,6 +41,8 @@ def read_and_build(config: RunConfig) -> tuple[RunRows, Any, Any]:
     extractor = feature_extractor(config.model, draft.config)
     shortest = draft.encoder.min_samples / extractor.sampling_rate
     rows = read_rows(config.data, config.split, target_rules(config), min_seconds=shortest)
+    if isinstance(rows.splits.get("test"), Dataset):
+        refuse_heard(config.model.backbone, rows.splits["test"])
     return rows, build_model(config, rows, extractor, backbone), extractor
 
 

@@ -11,12 +11,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModelForPreTraining
 
 from hf_speech.audio import write_audio
+from hf_speech.data.heard import heard_by
 from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.pretraining.fields import check_pretraining
 from hf_speech.pretraining.run import PRETRAINING
+from hf_speech.results import Results
 from hf_speech.testing import write_fake_corpus
+from hf_speech.training import run as training_run
 from hf_speech.training.arguments import make_config
 from hf_speech.training.hf_arguments import greater_is_better
+from hf_speech.training.run import summary
 
 from ..sounds import voice_like
 from ..training.runs import (
@@ -104,6 +108,7 @@ def test_the_results_tell_of_hidden_frames_of_validation_rows(adapted: Path) -> 
         and learnt["chance"] == results["model"]["chance"]["accuracy"]
     )
     assert f"Its codebooks use {learnt['perplexity']:.0f} of 16 codes" in (adapted / "README.md").read_text()
+    assert f"(guessing {learnt['chance']:.3f})  95 % interval" in summary(Results.read(adapted), adapted)
     assert results["data"]["target"] == "" and results["run"]["recipe"]["objective"] == "contrastive"
     assert results["data"]["splits"]["train"]["labels"] is None
     card = (adapted / "README.md").read_text()
@@ -162,13 +167,21 @@ def test_collapsed_codebooks_end_the_run(
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def test_short_recordings_are_left_out_and_told(tmp_path: Path) -> None:
+def test_short_recordings_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside: list[Any] = []
+    drawn = training_run.plot_curves
+    monkeypatch.setattr(training_run, "plot_curves", lambda *given: beside.extend(given[2]) or drawn(*given))
     table = write_fake_corpus(tmp_path / "corpus", per_speaker=2)
     rows = read_table(table)
     write_audio(table.parent / rows[0]["path"], voice_like(0.05))
     folder = pretrain(tmp_path / "model", table, max_steps=1)
     (left_out,) = read_results(folder)["data"]["left_out"]
     assert left_out["file"] == Path(rows[0]["path"]).name and "no frame can be hidden" in left_out["reason"]
+    assert f"recordings, such as {left_out['file']}, are shorter than" in caplog.text
+    assert "| Why | How many |" in (folder / "README.md").read_text()
+    assert ("perplexity", 16, "all codes alike often") in beside
 
 
 @pytest.mark.parametrize("kind", ["wav_path", "wav.scp"])
@@ -207,7 +220,25 @@ def test_validation_is_a_mean_over_hidden_frames(corpus: Path, tmp_path: Path, m
             answers.right["accuracy"][i],
         )
     weighed = (answers.asked["accuracy"] * losses).sum() / answers.asked["accuracy"].sum()
-    assert answers.parts()["contrastive_loss"] == pytest.approx(weighed, abs=1e-5)
+    told = run.trainer.numbers(answers.counted(), answers.use)
+    assert told["contrastive_loss"] == pytest.approx(weighed, abs=1e-5)
+    assert answers.use.sum() == 2 * answers.asked["accuracy"].sum()  # one of each codebook
+
+
+def test_codes_in_use_do_not_depend_on_the_batches(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(corpus, tmp_path, crop_seconds=None)
+    found = []
+    for seconds in (0.1, 1.5, 60.0):
+        monkeypatch.setattr("hf_speech.pretraining.trainer.BATCH_SECONDS", seconds)
+        answers = run.trainer.measure(run.rows.splits["validation"])
+        found.append(run.trainer.numbers(answers.counted(), answers.use))
+    assert found[0]["perplexity"] > 2.5  # several are
+    for other in found[1:]:
+        assert other == pytest.approx({**found[0], "chance": other["chance"]}, abs=1e-4)
+    weight = run.model.config.diversity_loss_weight
+    assert found[0]["loss"] == pytest.approx(found[0]["contrastive_loss"] + weight * found[0]["diversity_loss"])
 
 
 def test_what_is_validated_on_is_not_augmented(corpus: Path, tmp_path: Path) -> None:
@@ -244,6 +275,21 @@ class TestLeaks:
         said = capsys.readouterr().err.splitlines()[-1]  # before it stands the bar of datasets
         assert "were fitted on 6 recordings that are tested on, such as speaker00_0" in said
         pretrain(tmp_path / "whole", corpus, **fields)  # nothing is tested on
+
+    def test_what_an_encoder_has_heard_is_not_tested_on(
+        self, corpus: Path, tmp_path: Path, adapted: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        start = {"backbone": str(adapted), "backbone_config": None, "only": "speaker_id=speaker03"}
+        again = pretrain(tmp_path / "again", corpus, **start, validation=None, max_steps=1)
+        before, after = heard_by(str(adapted)), heard_by(str(again))
+        assert (len(before), len(after)) == (18, 24) and set(before) < set(after)
+        words = ("--dataset", corpus, "--target", "label", "--max-steps", 1, "--validation", "none")
+        for backbone, speaker, heard in ((adapted, "speaker00", True), (adapted, "speaker03", False)):
+            tested = ("--backbone", backbone, "--test", f"speaker_id={speaker}")
+            status = command("train", *words, *tested, "--output-dir", tmp_path / speaker)
+            said = capsys.readouterr().err
+            assert status == (2 if heard else 0), said
+            assert (f"test: the backbone {adapted} has heard 6 of 6 recordings, such as speaker00_" in said) == heard
 
     def test_test_rows_are_not_heard(self, corpus: Path, tmp_path: Path) -> None:
         fields = {**FIELDS, "dataset": str(corpus), "test": "speaker_id=speaker00", "output_dir": str(tmp_path / "run")}
