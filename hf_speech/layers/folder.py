@@ -9,7 +9,6 @@
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,10 @@ from ..files import locked, replacing, sha256_of
 logger = logging.getLogger(__name__)
 
 MANIFEST, FACTS, PARTS = "manifest.json", "features.json", "parts"
-# Files of ours, beside which there may be others.
-_WRITTEN = ("layer*/part-*.parquet", "layer*/feats.*", "embeddings.parquet", "embeddings.ark", "embeddings.scp")
+# Files of ours, beside which there may be others; the notes first, so that none speaks of what is gone.
+_WRITTEN: tuple[str, ...] = (FACTS, f"{PARTS}/[0-9]*.json", "layer[0-9]*/part-[0-9]*.parquet")
+_WRITTEN += ("layer[0-9]*/feats.[0-9]*.ark", "layer[0-9]*/feats.scp")
+_WRITTEN += ("embeddings.parquet", "embeddings.ark", "embeddings.scp")
 _HALF_WRITTEN = ("layer*/.part-*.parquet", "layer*/.feats.*", ".embeddings.*", f"{PARTS}/.*.json")
 
 
@@ -68,12 +69,19 @@ class FeatureFolder:
             overwrite: whether features of something else go.
 
         Raises:
-            InputError: there are such, or a model.
+            InputError: there are such, or a model, or files of such names without a manifest.
         """
         wanted, manifest = json.loads(json.dumps(identity)), self.path / MANIFEST
         if (self.path / "config.json").exists():
             raise InputError(f"{self.path}: holds a model; give another --output-dir")
         there = self._read(manifest)
+        if there is None and (foreign := _files(self.path, _WRITTEN)):
+            if not overwrite:
+                raise InputError(
+                    f"{foreign[0]}: would be lost, and no {MANIFEST} says that `embed` wrote it; give another "
+                    "--output-dir, or --overwrite"
+                )
+            self._clear()
         if there is not None and there != wanted:
             differ = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
             if not overwrite:
@@ -82,7 +90,7 @@ class FeatureFolder:
                     "or --overwrite"
                 )
             self._clear()
-        for left in _files(self.path, _HALF_WRITTEN):  # by a process that was killed
+        for left in [] if there is None else _files(self.path, _HALF_WRITTEN):  # by a process that was killed
             left.unlink()
         self._write(manifest, wanted)
 
@@ -122,18 +130,19 @@ class FeatureFolder:
         (self.path / FACTS).unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        """Takes away what a command like this one has written; the notes first, so that none speaks of what is gone."""
-        self.unfinish()
-        shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        """Takes away what a command like this one has written."""
         for path in _files(self.path, _WRITTEN):
             path.unlink()
-        for path in self.path.glob("layer*"):
+        for path in [*self.path.glob("layer[0-9]*"), self.path / PARTS]:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 
     def _read(self, path: Path) -> Any:
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError
+            return content
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
+from safetensors import safe_open
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
@@ -78,10 +79,15 @@ def kept_features(
                         require_numbers(encoder, values, file_name(rows[place]["audio"]))
                     keep({names[place]: torch.from_numpy(values) for place, values in zip(block, said, strict=True)})
                     bar.update(round(sum(rows.select(block)["length"]) / SAMPLE_RATE))
-    entries = store.read(set(names))
     features = np.empty((len(names), len(encoder.layers), size), np.float32)
-    for place, entry in enumerate(names):
-        features[place] = entries[entry].numpy()
+    of_shards: dict[str, list[int]] = {}  # rows: all shards at once would be as much again
+    found = store.places(set(names))
+    for row, entry in enumerate(names):
+        of_shards.setdefault(found[entry]["file"], []).append(row)
+    for file, some in of_shards.items():
+        with safe_open(file, framework="np") as shard:
+            for row in some:
+                features[row] = shard.get_tensor(names[row])
     return features
 
 

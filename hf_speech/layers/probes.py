@@ -176,10 +176,12 @@ def inner_folds(
         count = min(INNER_FOLDS, len(np.unique(groups)))
         by_speaker: Any = StratifiedGroupKFold if goal.classes else GroupKFold
         return list(by_speaker(count, shuffle=True, random_state=seed).split(kinds, kinds, groups))
-    by_row: Any = StratifiedKFold if goal.classes else KFold
+    largest = int(np.bincount(kinds).max())  # no more folds than that have some of each class
+    by_row: Any = StratifiedKFold if goal.classes and largest > 1 else KFold
     with warnings.catch_warnings():  # a class of a row or two can't be in every fold
         warnings.simplefilter("ignore", UserWarning)
-        folds = by_row(min(INNER_FOLDS, len(labels)), shuffle=True, random_state=seed)
+        count = min(INNER_FOLDS, largest if largest > 1 else len(labels))
+        folds = by_row(count, shuffle=True, random_state=seed)
         return list(folds.split(kinds, kinds))
 
 

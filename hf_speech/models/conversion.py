@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForAudioClassification,
     AutoModelForAudioXVector,
     PreTrainedModel,
+    SequenceFeatureExtractor,
 )
 from transformers.utils import cached_file
 
@@ -21,6 +22,8 @@ from .pooling import TORCH_STD
 from .registry import InputError, one_line
 
 _CENTRES = "objective.weight"  # of the speakers that an x-vector model was trained on
+# What transformers raises for a feature extractor's file that is missing, or whose JSON is not what it takes it to be.
+_DAMAGED = (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
 _MASK = "masked_spec_embed"  # for training alone; a checkpoint may lack it
 
 
@@ -171,6 +174,15 @@ def stored_extractor(name: str, revision: str | None = None) -> Any:
     try:
         if not cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False):
             return None
-        return AutoFeatureExtractor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
+        extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+    except _DAMAGED as error:
         raise InputError(f"{name}: its {file} can't be read ({one_line(error)}); mend it") from error
+    if not isinstance(extractor, SequenceFeatureExtractor):
+        raise InputError(f"{name}: its {file} is of a {type(extractor).__name__}, which is not for audio; mend it")
+    rate, normalises = extractor.sampling_rate, getattr(extractor, "do_normalize", None)
+    if type(rate) is not int or rate <= 0 or not isinstance(normalises, bool | None):
+        raise InputError(
+            f"{name}: its {file} says sampling_rate {rate!r} and do_normalize {normalises!r}; give a whole number "
+            "above 0, and true or false"
+        )
+    return extractor

@@ -11,6 +11,7 @@ from ..training.config import DataArguments
 from ..verification.options import channel_number, meaning
 
 COUNTS = (64, 512, 4096)  # clusters; of P-TAPT's published script
+MOST = 2**20  # clusters: more are neither fitted nor believed of a file
 EPOCHS = 10
 
 
@@ -41,8 +42,10 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.codebook is None and self.layer is None:
             raise InputError("give --layer, a number from 1 up, or --codebook, a folder that `cluster` fitted")
-        if self.counts and min(self.counts) < 2:
-            raise InputError(f"--counts is {self.counts}; give numbers of clusters from 2 up, such as 64,512,4096")
+        if self.counts and not (2 <= min(self.counts) and max(self.counts) <= MOST):
+            raise InputError(
+                f"--counts is {self.counts}; give numbers of clusters from 2 up to {MOST}, such as 64,512,4096"
+            )
         if not 0 < self.sample_ratio <= 1:
             raise InputError(f"--sample-ratio is {self.sample_ratio}; give a share above 0, at most 1")
         if self.epochs < 1:

@@ -8,12 +8,10 @@ encoder is run once more.
 
 import json
 import logging
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +21,21 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..data.checks import BadAudio
+from ..data.heard import contents
 from ..data.schema import Splits, item_ids
 from ..data.splits import only_rows
 from ..errors import InputError, list_some, unknown_name
-from ..files import is_full, locked, sha256_of, to_disk
+from ..files import sha256_of
 from ..fingerprint import fingerprint
 from ..layers.encoders import LayeredEncoder, load_layers
 from ..layers.passes import frames_of_rows, require_numbers
 from ..results import run_facts
 from ..store import require_room
 from ..training.rows import check_audio_of, found, load_any
+from .cluster_folder import require_free, workplace
 from .cluster_options import COUNTS, ClusterOptions
 from .clusters import CODEBOOK, FACTS, Codebook, fit_codebook, load_codebook, require_frames
 from .frame_labels import (
-    FITTED_ON,
     LABELS,
     LabelJson,
     LabelWriter,
@@ -44,13 +43,13 @@ from .frame_labels import (
     require_json_names,
     write_fitted_on,
 )
-from .rows import contents, refuse_tested
+from .rows import refuse_tested
 from .spool import FrameSpool, drawn_frames
 
 logger = logging.getLogger(__name__)
 
 ALL = "all"
-_PARTIAL = ".partial"  # folder in which everything is made
+_FEW_FRAMES = 40  # a cluster; of fewer, clusters are rather those of single recordings
 # Of an encoder's identity, what has to be that of the codebook: the rest changes with the libraries and settings too.
 _LASTING = ("layers", "class_token", "sampling_rate", "do_normalize", "weights")
 
@@ -104,17 +103,14 @@ def cluster(
         InputError: something that was given can't be used.
     """
     started, place, fit = time.monotonic(), Path(folder), options.fit
-    _require_free(place, options)
-    codebook = None if fit.codebook is None else load_codebook(fit.codebook)
-    spans = [] if fit.codebook is None else fitted_on(fit.codebook)
-    if codebook is not None and fit.counts:
-        codebook = codebook.only(fit.counts)
+    require_free(place, fit.overwrite)
+    codebook, spans = (None, []) if fit.codebook is None else _given(fit.codebook, place, fit.counts)
     encoder = _encoder(model, codebook, options)
     parts = read_recordings(dataset, encoder, options, loaded)
     drawn = 0 if codebook else _frames_to_fit(parts[options.recordings.split], options)
     labelled = {name: parts[name] for name in _asked(options, list(parts))}
     _require_distinct([name for part in labelled.values() for name in part.ids], fit.format)
-    with workplace(place) as partial, ExitStack() as stack:
+    with workplace(place, fit.overwrite) as partial, ExitStack() as stack:
         spool = None
         if codebook is None:
             require_room(partial, 4 * encoder.size * drawn, "--output-dir")
@@ -123,8 +119,8 @@ def cluster(
             codebook.save(partial / CODEBOOK)
             source = {"model": model, "layer": fit.layer, "encoder": _lasting(encoder), "dataset": dataset}
             codebook.facts.update(source, sha256=sha256_of(partial / CODEBOOK))
-            spans = [row[:3] for row in contents(parts[options.recordings.split].rows)]
-        write_fitted_on(partial, spans)
+            spans = [span for span, _ in contents(parts[options.recordings.split].rows)]
+        write_fitted_on(partial, spans, codebook.facts["sha256"])
         frames = _label(partial, encoder, codebook, labelled, spool, options)
         facts = {
             "codebook": codebook.facts,
@@ -160,12 +156,17 @@ def told(facts: Mapping[str, Any], folder: Path) -> str:
 # --- what is given ----------------------------------------------------------------------------------------------------
 
 
-def _require_free(folder: Path, options: ClusterOptions) -> None:
-    """Refuses a folder whose content would be lost."""
-    if (folder / FACTS).exists() and not options.fit.overwrite:
-        raise InputError(f"{folder}: holds clusters already; give another --output-dir, or --overwrite")
-    if options.fit.codebook is not None and Path(options.fit.codebook).absolute() == folder.absolute():
-        raise InputError(f"{folder}: the codebook lies there, and would be lost; give another --output-dir")
+def _given(folder: str, place: Path, counts: list[int]) -> tuple[Codebook, list[tuple[str, float, float]]]:
+    """A codebook that was fitted before, and the speech that it was fitted on.
+
+    Raises:
+        InputError: it can't be used, or lies where is to be written.
+    """
+    if Path(folder).absolute() == place.absolute():
+        raise InputError(f"{place}: the codebook lies there, and would be lost; give another --output-dir")
+    codebook = load_codebook(folder)
+    spans = fitted_on(folder, codebook.facts["sha256"])
+    return codebook.only(counts) if counts else codebook, spans
 
 
 def _encoder(model: str, codebook: Codebook | None, options: ClusterOptions) -> LayeredEncoder:
@@ -181,9 +182,9 @@ def _encoder(model: str, codebook: Codebook | None, options: ClusterOptions) -> 
             raise InputError(f"--layer is {layer}, and the codebook was fitted on layer {fitted}; leave --layer out")
         layer = fitted
     encoder = load_layers(model, [int(str(layer))], revision=options.passing.revision, dtype=options.passing.dtype)
-    if codebook is not None and _lasting(encoder) != codebook.facts["encoder"]:
+    if codebook is not None and (_lasting(encoder), encoder.size) != (codebook.facts["encoder"], codebook.size):
         there, here = codebook.facts["encoder"], _lasting(encoder)
-        differ = [name for name in _LASTING if there.get(name) != here[name]]
+        differ = [name for name in _LASTING if there.get(name) != here[name]] or ["numbers in a frame"]
         raise InputError(
             f"{model}: is not the encoder that the codebook was fitted on, {codebook.facts['model']}: they differ by "
             f"{', '.join(differ)}; give that one, or fit another codebook"
@@ -255,7 +256,11 @@ def _require_distinct(ids: list[str], form: str) -> None:
 def _frames_to_fit(part: Recordings, options: ClusterOptions) -> int:
     """How many frames will be drawn; there have to be as many as clusters."""
     drawn = sum(len(_drawn(name, frames, options)) for name, frames in zip(part.ids, part.frames, strict=True))
-    require_frames(drawn, options.fit.counts or COUNTS)
+    most = max(options.fit.counts or COUNTS)
+    require_frames(drawn, [most])
+    if drawn < _FEW_FRAMES * most:
+        told = "%d clusters of %d frames: %.2g a cluster, which is few; give smaller --counts"
+        logger.warning(told, most, drawn, drawn / most)
     return drawn
 
 
@@ -320,7 +325,8 @@ def _label(
     """
     counts, written = list(codebook.centroids), dict.fromkeys(parts, 0)
     with ExitStack() as stack:
-        table = stack.enter_context(LabelWriter(folder / LABELS, counts, **_times(encoder)))
+        digest = codebook.facts["sha256"]
+        table = stack.enter_context(LabelWriter(folder / LABELS, counts, codebook=digest, **_times(encoder)))
         texts = stack.enter_context(LabelJson(folder, counts)) if options.fit.format == "json" else None
         for split, part in parts.items():
             seconds = part.rows["duration"]
@@ -335,46 +341,3 @@ def _label(
                 if texts is not None:
                     texts.add(part.ids[row], labels)
     return written
-
-
-@contextmanager
-def workplace(folder: Path) -> Iterator[Path]:
-    """A folder to work in; at the end, its files take the place of those of an earlier command, the facts last.
-
-    After an error it goes, and what was there before is as it was; what a killed command left goes at the next start.
-
-    Raises:
-        InputError: the folder can't be made, the disk is full, or another process works there.
-    """
-    partial = folder / _PARTIAL
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"{folder}: can't be made ({error.strerror}); give another --output-dir") from error
-    try:
-        if locked(handle, patience=0) is False:
-            raise InputError(f"{folder}: another `cluster` writes there; wait for it, or give another --output-dir")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            yield partial
-            _move(partial, folder)
-        except OSError as error:
-            if not is_full(error, folder):
-                raise
-            raise InputError(f"{folder}: the disk is full; make room, or give a lower --sample-ratio") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(handle)
-
-
-def _move(partial: Path, folder: Path) -> None:
-    new = sorted(partial.iterdir(), key=lambda path: path.name == FACTS)
-    for path in new:
-        to_disk(path)
-    for old in (*(folder / name for name in (FACTS, CODEBOOK, LABELS, FITTED_ON)), *folder.glob("*-clus.json")):
-        old.unlink(missing_ok=True)
-    for path in new:
-        os.replace(path, folder / path.name)

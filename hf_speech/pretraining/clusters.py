@@ -9,7 +9,7 @@ as in P-TAPT (Chen and Rudnicky, 2110.06309).
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,42 @@ def load_codebook(folder: str | os.PathLike[str]) -> Codebook:
         raise InputError(f"{folder}: no codebook in it ({FACTS}, {CODEBOOK}); give a folder that `cluster` fitted")
     try:
         facts = json.loads(facts_path.read_text(encoding="utf-8"))["codebook"]
-        intact = sha256_of(path) == facts["sha256"]
-        tensors = load_file(path) if intact else {}
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        if not _are_facts(facts):
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{facts_path}: can't be read as the facts of a codebook; fit it anew") from error
-    if not intact:
+    if sha256_of(path) != facts["sha256"]:
         raise InputError(f"{path}: is not the file that {FACTS} beside it tells of; fit it anew")
-    return Codebook({count: tensors[column_of(count)] for count in facts["counts"]}, facts)
+    try:
+        tensors = load_file(path)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"{path}: can't be read as centroids; fit it anew") from error
+    found = {count: tensors.get(column_of(count)) for count in facts["counts"]}
+    size = next((values.shape[1] for values in found.values() if values is not None and values.ndim == 2), 0)
+    for count, values in found.items():
+        if values is None or (values.shape, values.dtype) != ((count, size), np.float32):
+            raise InputError(f"{path}: {column_of(count)} is not {count} centroids of one size; fit it anew")
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: {column_of(count)} has NaN or infinite numbers; fit it anew")
+    return Codebook({count: values for count, values in found.items() if values is not None}, facts)
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether that which is told of a codebook is there, and of the kind that it should be.
+
+    Raises:
+        KeyError: something is not there.
+        TypeError: something is of another kind.
+    """
+    counts, named = facts["counts"], [facts["model"], facts["sha256"]]
+    told = [facts["use"][str(count)][name] for count in counts for name in ("used", "perplexity", "inertia")]
+    return (
+        bool(counts)
+        and all(type(number) is int and number > 0 for number in [facts["layer"], *counts])
+        and all(isinstance(number, int | float) for number in told)
+        and all(isinstance(name, str) for name in named)
+        and isinstance(facts["encoder"], dict)
+    )
 
 
 def fit_codebook(spool: FrameSpool, counts: Sequence[int], *, seed: int = 0, epochs: int = EPOCHS) -> Codebook:

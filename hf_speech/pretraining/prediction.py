@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from ..errors import InputError
 from ..models.encoder import Encoder
 from ..models.heads import TanhHead
 from .collator import MaskedCollator
@@ -89,6 +91,24 @@ class TargetCollator(MaskedCollator):
     def __init__(self, labels: FrameLabels, first: float, hop: float, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.labels, self.first, self.hop = labels, first, hop
+
+    def require_labels(self, rows: Dataset) -> None:
+        """Refuses rows of which no frame has a label: nothing would be learnt. The first one that has some ends it.
+
+        Args:
+            rows: with `labels_of` and `duration`.
+
+        Raises:
+            InputError: so.
+        """
+        for row in rows.select_columns(["labels_of", "duration"]):
+            count = max(int((row["duration"] - self.first) / self.hop), 1)
+            if (self._targets(row["labels_of"], 0.0, count) != NONE).any():
+                return
+        raise InputError(
+            f"clusters: no frame of {len(rows)} recordings has a label; these begin at {self.labels.first} s and come "
+            f"every {self.labels.hop} s: give what `hf-speech cluster` wrote of these recordings"
+        )
 
     def batch_of(self, clips: Sequence[Any]) -> dict[str, Any]:
         """See the class."""

@@ -197,6 +197,29 @@ def test_a_folder_of_something_else_is_left_alone(
     assert "holds a model" in refusal(capsys, "embed", encoder, corpus, "--layer", "1", "--output-dir", other)
 
 
+@pytest.mark.parametrize("name", ["features.json", "layer2/part-00000.parquet", "embeddings.scp", "parts/00000.json"])
+def test_files_that_no_embed_wrote_stay(
+    name: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sf.write(tmp_path / "a.wav", voice_like(0.5), 16_000)
+    folder = tmp_path / "out"
+    others = [
+        folder / other for other in ("layer2/feats.mine", "layer_x/part-1.parquet", ".embeddings.txt", "parts/a.json")
+    ]
+    for path in (folder / name, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    words = ("embed", encoder, tmp_path / "a.wav", "--layer", "1", "--output-dir", folder)
+    assert f"{folder / name}: would be lost, and no manifest.json says" in refusal(capsys, *words)
+    there = {path for path in folder.rglob("*") if path.is_file()}
+    assert there == {folder / name, *others} and all(path.read_text() == "mine" for path in there)
+    assert command(*words, "--overwrite") == 0
+    assert all(path.read_text() == "mine" for path in others) and (folder / "layer1").is_dir()
+    assert not (folder / name).exists() or (folder / name).read_text() != "mine"
+    (folder / "manifest.json").write_text("[]")
+    assert "manifest.json: can't be read; delete it" in refusal(capsys, *words)
+
+
 def test_the_help_says_how_layers_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("embed", "--help") == 0
     said = " ".join(capsys.readouterr().out.split())

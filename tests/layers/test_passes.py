@@ -1,6 +1,7 @@
 """One pass gives of each layer what a model that ends with it gives, alone and in batches, whole and in pieces."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from datasets import Dataset
 from hf_speech.audio import read_audio
 from hf_speech.data.checks import check_rows
 from hf_speech.data.recordings import rows_of_files
+from hf_speech.errors import InputError
 from hf_speech.layers.encoders import LayeredEncoder, load_layers
 from hf_speech.layers.passes import frames_of_rows, pooled_of_rows
 from hf_speech.models.configuration import SSL_BACKBONES
@@ -170,3 +172,25 @@ class Nothing(torch.nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(frames)
+
+
+DAMAGED = {
+    "[]": "can't be read",
+    '"x"': "can't be read",
+    '{"feature_extractor_type": 5}': "can't be read",
+    '{"feature_extractor_type": "Wav2Vec2Processor"}': "can't be read",
+    '{"auto_map": 5}': "can't be read",
+    '{"feature_extractor_type": "ViTImageProcessor"}': "which is not for audio",
+    '{"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": null}': "says sampling_rate None",
+    '{"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": "maybe"}': "do_normalize 'maybe'",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_feature_extractor_is_refused_in_a_line(content: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("wav2vec2"), tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(content)
+    with pytest.raises(InputError) as refused:
+        load_layers(folder, "1")
+    said = str(refused.value)
+    assert said.startswith(f"{folder}: its preprocessor_config.json ") and DAMAGED[content] in said and "\n" not in said

@@ -24,9 +24,10 @@ from hf_speech.experiments.members import Member, member_config
 from hf_speech.layers.encoders import load_layers
 from hf_speech.layers.kept import kept_features
 from hf_speech.layers.passes import pooled_of_rows
-from hf_speech.layers.probes import Goal, fit_weighted_sum, inner_folds, linear_probes
+from hf_speech.layers.probes import Goal, fit_probe, fit_weighted_sum, inner_folds, linear_probes
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechModel
 from hf_speech.results import Results
+from hf_speech.store import Store
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 from hf_speech.training.arguments import read_config
 from hf_speech.training.frozen import run_once
@@ -158,6 +159,15 @@ def test_inner_folds_keep_speakers_together_where_they_can() -> None:
     assert all(set(labels[fitted]) == {0, 1} for fitted, _ in of_speakers) and len(of_speakers) == 3
 
 
+@pytest.mark.parametrize(("labels", "folds"), [([0, 0, 1], 2), ([0, 0, 1, 1, 2, 2], 2), ([0, 1, 2, 3], 3), ([0, 1], 2)])
+def test_there_are_inner_folds_of_a_handful_of_rows(labels: list[int], folds: int) -> None:
+    kinds, goal = np.array(labels), Goal(max(labels) + 1, lambda true, said: float(np.mean(true == said)), True)
+    made = inner_folds(kinds, None, goal, 0)
+    assert sorted(np.concatenate([left for _, left in made])) == list(range(len(labels))) and len(made) == folds
+    assert all(len(fitted) and len(left) for fitted, left in made)
+    fit_probe(np.eye(len(labels)), kinds, goal, None, made)
+
+
 def test_a_recording_is_told_by_the_median_of_its_segments() -> None:
     table = Dataset.from_dict(
         {
@@ -178,6 +188,20 @@ def test_a_recording_is_told_by_the_median_of_its_segments() -> None:
         mae, *_ = measured(config, task, items, said, "test", {"layer": 1}, 0)
         assert (mae["name"], mae["unit"], mae["n"]) == ("mae", "years", len(items.ids))
         assert mae["value"] == pytest.approx(expected) and mae["low"] <= mae["value"] <= mae["high"]
+
+
+def test_what_is_kept_is_read_shard_by_shard(
+    encoder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layered = load_layers(encoder)
+    rows = check_rows(load_rows(str(corpus))["train"])[0].select([3, 0, 2, 3, 1])
+    for row in range(3):
+        kept_features(layered, rows.select([row]), tmp_path)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+    monkeypatch.setattr(Store, "read", None)  # which holds all shards at once
+    found = kept_features(layered, rows, tmp_path)
+    np.testing.assert_allclose(found, pooled_of_rows(layered, rows), atol=1e-5)
+    assert np.array_equal(found[0], found[3]) and len(list(tmp_path.rglob("*.safetensors"))) == 4
 
 
 def test_what_is_kept_is_one_pass_and_goes_on_where_it_was(encoder: Path, corpus: Path, tmp_path: Path) -> None:

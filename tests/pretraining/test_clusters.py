@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 from sklearn.cluster import MiniBatchKMeans
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -24,11 +23,11 @@ from hf_speech.errors import InputError
 from hf_speech.files import sha256_of
 from hf_speech.layers.encoders import load_layers
 from hf_speech.layers.passes import frames_of_rows
-from hf_speech.pretraining import clusters
+from hf_speech.pretraining import cluster_rows, clusters
 from hf_speech.pretraining.cluster_options import ClusterOptions, FitOptions
-from hf_speech.pretraining.cluster_rows import cluster, workplace
+from hf_speech.pretraining.cluster_rows import cluster
 from hf_speech.pretraining.clusters import Codebook, fit_codebook, load_codebook
-from hf_speech.pretraining.frame_labels import LabelWriter, fitted_on, read_frame_labels
+from hf_speech.pretraining.frame_labels import LabelWriter, fitted_on, read_frame_labels, write_fitted_on
 from hf_speech.pretraining.spool import FrameSpool, drawn_frames
 from hf_speech.testing import tiny_backbone_config, write_fake_corpus
 
@@ -119,7 +118,7 @@ def test_more_clusters_than_frames_are_refused(tmp_path: Path) -> None:
 
 def test_large_numbers_of_clusters_have_room(tmp_path: Path) -> None:
     labels = {4: np.array([3, 0], np.int16), 40_000: np.array([39_999, 32_768], np.int32)}
-    with LabelWriter(tmp_path / "labels.parquet", list(labels), first=0.1, hop=0.2) as writer:
+    with LabelWriter(tmp_path / "labels.parquet", list(labels), first=0.1, hop=0.2, codebook="") as writer:
         writer.add("a", "train", 0.1, labels)
     back = read_frame_labels(tmp_path)["a"]
     assert all(np.array_equal(back[count], labels[count]) for count in labels)
@@ -222,9 +221,10 @@ def test_what_is_tested_on_has_no_part_in_it(model: str, table: Path, fitted: Pa
 
 
 def test_a_share_of_the_frames_is_fitted_on_and_all_have_labels(
-    model: str, table: Path, fitted: Path, tmp_path: Path
+    model: str, table: Path, fitted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     facts = cluster(model, str(table), tmp_path / "o", fit(sample_ratio=0.5, apply=["all"]))
+    assert f"16 clusters of {facts['codebook']['frames']} frames: " in caplog.text
     whole = json.loads((fitted / "clusters.json").read_text())["codebook"]["frames"]
     assert facts["codebook"]["frames"] == pytest.approx(whole / 2, abs=8)
     labels, before = read_frame_labels(tmp_path / "o"), read_frame_labels(fitted)
@@ -235,6 +235,7 @@ REFUSED = {
     "--layer 4": "no layer 4; it has layers 1 to 3",
     "--layer 2 --counts 9999": "9999 clusters of",
     "--layer 2 --counts 1": "from 2 up",
+    "--layer 2 --counts 1048577": "from 2 up to 1048576",
     "--layer 2 --counts 4,x": "'x' is not of the kind int",
     "--counts 4": "give --layer",
     "--layer 2 --sample-ratio 0": "a share above 0",
@@ -260,6 +261,34 @@ def test_what_can_t_be_used_is_refused_in_a_line(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("hf-speech cluster: ") and REFUSED[words] in said
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["64-clus.json", "all-clus.json", "labels.parquet"])
+def test_files_that_no_cluster_wrote_stay(
+    name: str, model: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / name).write_text("the user's own")
+    words = ["cluster", model, str(table), "--layer", "2", "--counts", "4", "--output-dir", str(tmp_path)]
+    assert main(words) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert said.startswith(f"hf-speech cluster: {tmp_path / name}: would be lost") and "or --overwrite" in said
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "the user's own"}
+
+
+def test_what_another_wrote_meanwhile_stays(
+    model: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = cluster_rows.read_recordings
+
+    def slowly(*given: object) -> object:
+        monkeypatch.setattr(cluster_rows, "read_recordings", read)
+        cluster(model, str(table), tmp_path, fit(counts=[3]))
+        return read(*given)
+
+    monkeypatch.setattr(cluster_rows, "read_recordings", slowly)
+    with pytest.raises(InputError, match="holds clusters already"):
+        cluster(model, str(table), tmp_path, fit(counts=[5]))
+    assert list(load_codebook(tmp_path).centroids) == [3]
 
 
 def test_a_codebook_of_another_encoder_is_refused(table: Path, fitted: Path, tmp_path: Path) -> None:
@@ -326,32 +355,35 @@ def test_another_process_gives_the_same_and_a_killed_one_nothing(
     assert (killed / FILES[2]).read_bytes() == (fitted / FILES[2]).read_bytes()
 
 
-def test_after_an_error_what_was_there_is_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "clusters.json").write_text("before")
-    (tmp_path / "8-clus.json").write_text("before")
-    with pytest.raises(RuntimeError), workplace(tmp_path) as partial:
-        (partial / "clusters.json").write_text("half")
-        raise RuntimeError
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "clusters.json": "before",
-        "8-clus.json": "before",
-    }
-    with workplace(tmp_path) as partial:
-        (partial / "clusters.json").write_text("after")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"clusters.json": "after"}
+BOOK = {"k4": np.zeros((4, 32), np.float32), "k16": np.ones((16, 32), np.float32)}
+FOREIGN_BOOKS: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # centroids, facts; what is said of them
+    "clusters.json: can't be read": ({}, {"layer": None}),
+    "facts of a codebook; fit it anew": ({}, {"layer": -1}),
+    "clusters.json: can't be": ({}, {"encoder": "x"}),
+    "facts of a codebook": ({}, {"use": {}}),
+    "the facts of": ({}, {"counts": []}),
+    "as the facts": ({}, {"counts": 4}),
+    "k3 is not 3 centroids": ({}, {"counts": [3], "use": {"3": {"used": 1, "perplexity": 1.0, "inertia": 0.0}}}),
+    "k16 is not 16 centroids of one size": ({"k16": BOOK["k16"][:15]}, {}),
+    "k16 is not 16 centroids": ({"k16": BOOK["k16"][:, :8].copy()}, {}),
+    "k4 is not 4 centroids": ({"k4": BOOK["k4"].astype(np.int32)}, {}),
+    "k4 has NaN or infinite numbers": ({"k4": BOOK["k4"] * np.nan}, {}),
+    "they differ by numbers in a frame": ({"k4": BOOK["k4"][:, :8].copy(), "k16": BOOK["k16"][:, :8].copy()}, {}),
+}
 
 
-def test_files_without_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        read_frame_labels(tmp_path)
-    with pytest.raises(InputError, match="says what the codebook was fitted on; fit it anew"):
-        fitted_on(tmp_path)
-    (tmp_path / "labels.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="holds no labels of frames"):
-        read_frame_labels(tmp_path)
-    pq.write_table(pa.table({"id": ["a"], "k4": [[1, 2]]}), tmp_path / "labels.parquet")
-    with pytest.raises(InputError, match="holds no labels of frames"):
-        read_frame_labels(tmp_path)
+@pytest.mark.parametrize("said", FOREIGN_BOOKS)
+def test_a_codebook_that_can_not_be_is_refused(
+    said: str, model: str, table: Path, fitted: Path, tmp_path: Path
+) -> None:
+    centroids, told = FOREIGN_BOOKS[said]
+    save_file(BOOK | centroids, tmp_path / FILES[0])
+    content = json.loads((fitted / "clusters.json").read_text())
+    content["codebook"] |= {"sha256": sha256_of(tmp_path / FILES[0]), **told}
+    (tmp_path / "clusters.json").write_text(json.dumps(content))
+    write_fitted_on(tmp_path, [], content["codebook"]["sha256"])
+    with pytest.raises(InputError, match=said):
+        cluster(model, str(table), tmp_path / "o", ClusterOptions(FitOptions(codebook=str(tmp_path))))
 
 
 def test_a_damaged_codebook_is_refused(fitted: Path, tmp_path: Path) -> None:

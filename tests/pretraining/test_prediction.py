@@ -1,6 +1,7 @@
 """Masked prediction, and labels in every frame: losses by hand, blind to padding, targets at their times."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.audio import write_audio
+from hf_speech.errors import InputError
 from hf_speech.models.backbones import Wav2VecConfig
 from hf_speech.models.configuration import SSL_BACKBONES
 from hf_speech.models.modeling import HfSpeechModel
@@ -132,7 +135,7 @@ class TestTargets:
         return {"audio": {"bytes": None, "path": str(tmp_path / "a.wav")}, "draw": (0, 0, 0, 0), "labels_of": "a.wav"}
 
     def collator(self, folder: Path, first: float, hop: float, frames: int, crop: float | None) -> TargetCollator:
-        with LabelWriter(folder / "labels.parquet", [1_000], first=first, hop=hop) as writer:
+        with LabelWriter(folder / "labels.parquet", [1_000], first=first, hop=hop, codebook="") as writer:
             writer.add("a.wav", "train", 2.0, {1_000: np.arange(frames)})
         extractor = Wav2Vec2FeatureExtractor(do_normalize=False)
 
@@ -172,6 +175,13 @@ class TestTargets:
         # wav2vec 1.0 at 50 Hz: its first frame has its middle at 29.5 ms, so the first frame here lies before it.
         targets = self.collator(tmp_path, 0.0295, 0.02, 97, None)([clip])["targets"][0, :, 0]
         assert targets.tolist() == [NONE, *range(97), NONE]
+
+    @pytest.mark.parametrize("first", [0.0125, 1.97, 2.03, 1e6])
+    def test_rows_without_a_labelled_frame_are_refused(self, first: float, tmp_path: Path) -> None:
+        collate = self.collator(tmp_path, first, 0.02, 99, None)
+        rows = Dataset.from_dict({"labels_of": ["a.wav"], "duration": [2.0]})
+        with nullcontext() if first < 2 else pytest.raises(InputError, match="no frame of 1 recordings has a label"):
+            collate.require_labels(rows)
 
     def test_the_nearest_is_never_further_than_half_a_hop(self) -> None:
         rng = np.random.default_rng(0)
