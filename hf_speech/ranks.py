@@ -16,7 +16,7 @@ from .errors import BrokenRunError, InputError, one_line
 
 _TURN = 10.0  # seconds in which the first process of a machine refuses what all of them refuse
 # One may wait long for the others, who have longer files or a slower disk; one that ends is noticed at once.
-_PATIENCE = timedelta(days=2)
+PATIENCE = timedelta(days=2)
 # What gloo and NCCL say of a process that is gone.
 _LOST = ("onnection reset by peer", "onnection closed by peer", "Broken pipe", "remote process exited", "NCCL")
 
@@ -70,7 +70,7 @@ def join_ranks() -> tuple[int, int]:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return 0, 1
         # What is exchanged lies in the CPU's memory, whatever computes it.
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group("gloo", timeout=PATIENCE)
     return dist.get_rank(), dist.get_world_size()
 
 

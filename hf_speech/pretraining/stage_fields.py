@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, unknown_name
 from ..fields import fit
 from ..models.backbones import Wav2VecConfig
 from ..models.presets import merged
@@ -130,8 +130,8 @@ def pretraining_of(
             own["backbone"] = config.model.backbone
         else:
             own["backbone_config"] = merged(config.model.backbone_config, own.get("backbone_config", {}))
-        own = {**{name: getattr(config.model, name) for name in OF_ENCODER}, **own}
-        own = {name: value for name, value in own.items() if value is not None}
+        of_encoder = {name: getattr(config.model, name) for name in OF_ENCODER}
+        own = {**{name: value for name, value in of_encoder.items() if value is not None}, **own}
     objective = own.get("objective", "contrastive")
     if objective == "clusters" and "clusters" not in own:
         if "cluster" not in made:
@@ -159,9 +159,11 @@ def cluster_options_of(stage: Stage, config: RunConfig) -> ClusterOptions:
         if name == "model":
             continue
         if name not in of or name in _OF_CLUSTERS:
-            raise InputError(f"unknown field {name!r}; valid: model, {', '.join(sorted(of.keys() - _OF_CLUSTERS))}")
+            raise unknown_name(name, ["model", *(of.keys() - _OF_CLUSTERS)], "field")
         part, hint = of[name]
         parts[part][name] = fit(value, hint, name)
-    return ClusterOptions(
-        FitOptions(**parts["fit"]), RecordingOptions(**parts["recordings"]), PassOptions(**parts["passing"])
+    return ClusterOptions(  # a stage whose folder holds clusters is finished: what else lies there was left half-made
+        FitOptions(**parts["fit"], overwrite=True),
+        RecordingOptions(**parts["recordings"]),
+        PassOptions(**parts["passing"]),
     )

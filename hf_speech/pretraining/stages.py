@@ -31,10 +31,12 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
+from ..data.heard import contents
 from ..data.schema import Splits, class_names_of
 from ..errors import InputError
-from ..files import locked, replacing
-from ..ranks import wait_for_all
+from ..files import locked, replacing, sha256_of
+from ..ranks import PATIENCE, wait_for_all
+from ..results import FILE_NAME
 from ..training.arguments import target_rules
 from ..training.classifier import CLASSIFIER, make_classifier
 from ..training.config import RunConfig
@@ -42,6 +44,7 @@ from ..training.rows import RunRows, found, labelled_rows, load_used
 from ..training.run import train
 from ..training.work import Work
 from .cluster_rows import cluster
+from .clusters import FACTS
 from .rows import refuse_tested
 from .run import PRETRAINING, make_pretraining
 from .stage_fields import OF_DATA, OF_ENCODER, Stage, cluster_options_of, pretraining_of, stages_of
@@ -50,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "adaptation"
 MANIFEST = "stages.json"
+_MARKS = (FILE_NAME, FACTS)  # that a stage is finished
 _DIGITS = 16
 _PLACES = {"dataset", "data_dir", "audio_root"}  # the rows themselves tell which they are
 
@@ -99,7 +103,7 @@ class StageRows:
         train: the training rows of the run, without the labels that it made of them.
         held_out: its other rows, by split.
         class_names: see `Splits`.
-        fingerprint: of the training rows, and of what they are labelled with.
+        fingerprint: of the training rows: their names, what they are labelled with, and their audio.
     """
 
     train: Dataset
@@ -128,20 +132,40 @@ def training_rows(config: RunConfig) -> StageRows:
             refuse_tested(rows.splits["train"], held_out)
     plain = {name: part.remove_columns("labels") for name, part in rows.splits.items()}
     of_train = RunRows({"train": rows.splits["train"]}, rows.targets, 0, {}, root=rows.root)
-    return StageRows(plain.pop("train"), plain, class_names_of(loaded), of_train.fingerprint(["train"]))
+    train_rows = plain.pop("train")
+    votes = list(train_rows["votes"]) if "votes" in train_rows.column_names else []
+    heard = [span for span, _ in contents(train_rows)]
+    fingerprint = _digits({"rows": of_train.fingerprint(["train"]), "votes": votes, "audio": heard})
+    return StageRows(train_rows, plain, class_names_of(loaded), fingerprint)
 
 
 def _told(config: RunConfig, rows: StageRows) -> dict[str, Any]:
     """All that decides what the stages of a run make, as JSON has it."""
     told = {name: getattr(config.data, name) for name in OF_DATA if name not in _PLACES}
     told |= {name: getattr(config.model, name) for name in ("backbone", "backbone_config", *OF_ENCODER)}
-    told |= {"stages": config.learning.adaptation, "rows": rows.fingerprint}
+    told |= {"stages": config.learning.adaptation, "rows": rows.fingerprint, "from": _sources(config)}
     return dict(json.loads(json.dumps(told, default=str)))
+
+
+def _sources(config: RunConfig) -> dict[str, str]:
+    """Folders that stages start from -> digits of their weights or labels, which a name does not tell."""
+    fields = [fields or {} for table in config.learning.adaptation for fields in table.values()]
+    names = {str(one.get(name)) for one in fields for name in ("backbone", "model", "clusters", "codebook")}
+    found = {}
+    for name in sorted({str(config.model.backbone), *names}):
+        files = sorted(path for end in ("safetensors", "bin", "parquet") for path in Path(name).glob(f"*.{end}"))
+        if files:
+            found[name] = _digits([(path.name, sha256_of(path)) for path in files])
+    return found
 
 
 def key_of(config: RunConfig, rows: StageRows) -> str:
     """Digits that runs share whose stages would make the same."""
-    return hashlib.sha256(json.dumps(_told(config, rows), sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return _digits(_told(config, rows))
+
+
+def _digits(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
 def _claim(home: Path, config: RunConfig, rows: StageRows) -> None:
@@ -160,10 +184,18 @@ def _claim(home: Path, config: RunConfig, rows: StageRows) -> None:
                 "--overwrite"
             )
         if differ:
-            for place in home.glob("[0-9]*-*"):
-                shutil.rmtree(place)
+            _remove(home)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _remove(home: Path) -> None:
+    """Takes all stages away; what says that they are finished, and of which run, first."""
+    places = sorted(home.glob("[0-9]*-*"))
+    for mark in (home / MANIFEST, *(place / name for place in places for name in _MARKS)):
+        mark.unlink(missing_ok=True)
+    for place in places:
+        shutil.rmtree(place)
 
 
 @contextmanager
@@ -183,7 +215,9 @@ def _alone(home: Path) -> Iterator[None]:
 def _meet(config: RunConfig) -> None:
     """Before processes of a run wait for each other, they meet by the means that training will use."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        PartialState(cpu=bool(config.training.get("use_cpu")) or not torch.accelerator.is_available())
+        cpu = bool(config.training.get("use_cpu")) or not torch.accelerator.is_available()
+        # A stage of one process, such as clusters, may take hours, and the others wait.
+        PartialState(cpu=cpu, timeout=PATIENCE)
 
 
 def _run(stage: Stage, config: RunConfig, home: Path, made: Mapping[str, str], rows: StageRows) -> None:

@@ -4,6 +4,7 @@ Hu et al., "LoRA", ICLR 2022. Heads, pooling and all else that is new is trained
 """
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from hf_speech.training.adapters import load_lora
 model = load_lora("folder-of-the-model")
 ```
 """
+_STAGE = re.compile(r"(^|/)\d+-pretrain$")  # the folder of an encoder that a run has adapted for itself
 # Queries and values, the choice of the paper (section 4.2), by the names that they have in transformers' encoders.
 TARGETS = ("q_proj", "v_proj", "linear_q", "linear_v")
 # What `lora` may set; the rest follows from the model.
@@ -132,7 +134,8 @@ def load_lora(folder: str | Path, backbone: str | None = None) -> "PeftModel":
         backbone: Hub name or folder of the encoder; None: the one it was trained on.
 
     Raises:
-        InputError: there is no adapter, or no such encoder.
+        InputError: there is no adapter, or no such encoder; one that a run adapted for itself is looked for where that
+            has left it, as seen from the folder.
     """
     from peft import PeftConfig, PeftModel
 
@@ -142,6 +145,11 @@ def load_lora(folder: str | Path, backbone: str | None = None) -> "PeftModel":
     name = backbone or PeftConfig.from_pretrained(str(place)).base_model_name_or_path
     if not name:
         raise InputError(f"{place}: does not say which encoder it belongs to; give its Hub name or folder as backbone")
+    if backbone is None and _STAGE.search(name):
+        adapted = Path(folder) / name
+        if not adapted.is_dir():
+            raise InputError(f"{place}: its encoder was adapted for it, and is not in {adapted}; give it as backbone")
+        name = str(adapted)
     model = HfSpeechForSequenceClassification(HfSpeechConfig.from_pretrained(str(folder)))
     model.encoder.load_pretrained(name)
     with _peft_s_own_warnings():

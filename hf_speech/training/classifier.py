@@ -1,5 +1,6 @@
 """What a run makes of a classifier: its parts from the fields, and its files and numbers once it has trained."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def make_classifier(config: RunConfig, folder: Path, adapt: Adapt | None = None)
     if start is not config:  # what it was adapted from, not where that lies
         model.config.backbone_config._name_or_path = config.model.backbone or ""
         if config.model.lora:  # whoever loads the adapter has to have the encoder beneath it
-            model.peft_config["default"].base_model_name_or_path = Path(start.model.backbone or "").name
+            model.peft_config["default"].base_model_name_or_path = os.path.relpath(start.model.backbone or "", folder)
     if config.batches.frozen_cache is not None:
         rows = run_once(config, rows, model, extractor)
     return Run(config, folder, rows, model, extractor, make_trainer(config, rows, model, extractor))

@@ -17,6 +17,7 @@ from ..files import locked
 from ..results import FILE_NAME
 from .checkpoints import check_same_fields, checkpoints, faults, last_whole, remove_staged
 from .config import RunConfig
+from .recipes import config_in
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,17 @@ def claim_folder(config: RunConfig) -> Path:
     kind = experiment_in(folder)
     if kind is not None:
         raise InputError(f"{folder}: holds a {kind} ({EXPERIMENT}); give another --output-dir")
+    start = config.model.backbone
+    if start is not None and Path(start).absolute() == folder.absolute():
+        raise InputError(f"{folder}: is the backbone, which would be lost; give another --output-dir")
     found, resume = checkpoints(folder), config.training.get("resume_from_checkpoint")
     if config.run.overwrite and resume:
         raise InputError("overwrite starts anew, and resume_from_checkpoint goes on: leave one of them out")
     if not config.run.overwrite:
         if (folder / FILE_NAME).exists():
             raise InputError(f"{folder}: holds a finished model; give another --output-dir, or --overwrite")
+        if (folder / "config.json").exists() and not (found or config_in(folder)):
+            raise InputError(f"{folder}: holds a model of something else; give another --output-dir, or --overwrite")
         if found and resume is False:
             raise InputError(f"{folder}: holds {found[-1].name} of an unfinished run; --overwrite starts anew")
     try:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from hf_speech.audio import read_audio, write_audio
 from hf_speech.errors import InputError
 from hf_speech.pretraining.clusters import FACTS
 from hf_speech.pretraining.frame_labels import read_frame_labels
 from hf_speech.pretraining.stage_fields import pretraining_of
 from hf_speech.pretraining.stages import adapt, key_of, stages_of, training_rows
+from hf_speech.training.adapters import load_lora
 from hf_speech.training.arguments import make_config
 
 from ..ranks import finish_ranks
@@ -88,6 +91,10 @@ def test_the_four_phases_leave_what_they_made(finished: Path, corpus: Path) -> N
     first = read_results(home / "1-pretrain")
     counts = first["data"]["splits"]["train"]["labels"].values()
     assert first["model"]["chance"]["accuracy"] == pytest.approx(max(counts) / sum(counts))
+    last = read_results(home / "3-pretrain")["run"]
+    assert last["pretraining"]["clusters"] == {"model": "1-pretrain", "layer": 1, "labels": ["label"]}
+    assert last["recipe"]["clusters"] == "2-cluster"  # not where it lies on this machine
+    assert "which was trained with the labels of `label`." in (home / "3-pretrain" / "README.md").read_text()
     results = read_results(finished)
     assert results["model"]["backbone"] == "wav2vec2, from scratch"
     assert results["run"]["arguments"]["adaptation"] == P_TAPT
@@ -265,7 +272,7 @@ BAD: dict[str, tuple[list[Any], str]] = {
     "nothing before": ([{"pretrain": {"backbone": "previous"}}], "backbone previous: no stage before it"),
     "a field of clusters": (
         [{"pretrain": CONTRASTIVE}, {"cluster": {"layers": 1}}],
-        "2-cluster: unknown field 'layers'; valid: model, batch_seconds, ",
+        "2-cluster: unknown field 'layers' (did you mean 'layer'?); valid: batch_seconds, ",
     ),
     "a place of its own": ([{"pretrain": {**CONTRASTIVE, "output_dir": "x"}}], "1-pretrain: output_dir is the run's"),
     "rows of its own": ([{"pretrain": {**CONTRASTIVE, "test": "0.1"}}], "1-pretrain: test is the run's"),
@@ -306,6 +313,58 @@ def test_the_key_is_of_all_that_stages_make_something_of(corpus: Path, tmp_path:
         key(target="speaker_id", test="0.2", group_by="none", validation="none"),
     ]
     assert len({key(), *others}) == 7
+
+
+def test_the_key_is_of_what_is_heard_and_started_from(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    def key(place: Path, backbone: Path) -> str:
+        config = make_config(fields(place, tmp_path, [{"pretrain": {"max_steps": 1}}], backbone=str(backbone)))
+        return key_of(config, training_rows(config))
+
+    other = shutil.copytree(corpus.parent, tmp_path / "other")
+    start = shutil.copytree(finished / "adaptation" / "1-pretrain", tmp_path / "start")
+    first = key(corpus, start)
+    assert first == key(other / corpus.name, start)  # the same audio elsewhere
+    wave = other / read_table(corpus)[0]["path"]
+    write_audio(wave, 0.5 * read_audio(wave))
+    assert key(other / corpus.name, start) != first
+    shutil.copy(finished / "adaptation" / "3-pretrain" / "model.safetensors", start)
+    assert key(corpus, start) != first
+
+
+def test_what_is_left_of_stages_that_were_being_removed_is_not_finished(
+    corpus: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished / "adaptation", folder / "adaptation")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_speech.pretraining.stages.shutil.rmtree", killed)
+    config = make_config(fields(corpus, folder, [{"pretrain": CONTRASTIVE}], overwrite=True))
+    with pytest.raises(KeyboardInterrupt):
+        adapt(config, folder)
+    left = {path.name for path in (folder / "adaptation").rglob("*")}
+    assert "model.safetensors" in left and not left & {"results.json", "clusters.json", "stages.json"}
+
+
+def test_an_adapter_finds_the_encoder_that_was_adapted_for_it(
+    corpus: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, base = tmp_path / "run", str(finished / "adaptation" / "1-pretrain")
+    stage = {"pretrain": {**CONTRASTIVE, "max_steps": 1}}
+    assert run(corpus, folder, [stage], backbone=str(finished / "adaptation" / "3-pretrain"), lora={"r": 2}) == 0
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(base, tmp_path / "elsewhere" / "1-pretrain")  # another run's
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = folder.rename(tmp_path / "moved")
+    weights = weights_of(moved / "adaptation" / "1-pretrain")
+    (own,) = [values for name, values in weights.items() if name.endswith("layers.0.attention.q_proj.weight")]
+    found = load_lora(moved).base_model.model.encoder.backbone.encoder.layers[0].attention.q_proj.base_layer.weight
+    assert torch.equal(found, own)
+    shutil.rmtree(moved / "adaptation")
+    with pytest.raises(InputError, match="its encoder was adapted for it, and is not in .*; give it as backbone"):
+        load_lora(moved)
 
 
 def test_stages_hear_what_the_run_hears(corpus: Path, tmp_path: Path) -> None:

@@ -130,6 +130,20 @@ def test_a_finished_model_is_replaced_only_when_asked_for(
     assert not (folder / "confusion.png").exists()  # the old model's
 
 
+def test_a_model_that_no_run_has_made_is_not_written_over(
+    finished: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(finished / name, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    config = write_yaml(tmp_path.with_suffix(".yaml"), dataset=str(corpus), max_steps=1)
+    flags = ["--backbone", str(tmp_path), "--overwrite", "true"]
+    for more, told in (([], "holds a model of something else"), (flags, "is the backbone, which would be lost")):
+        assert command("train", config, "--output-dir", tmp_path, *more) == 2
+        assert told in capsys.readouterr().err.splitlines()[-1]
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_an_overwrite_that_is_refused_leaves_all_as_it_was(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
