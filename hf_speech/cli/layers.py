@@ -34,7 +34,7 @@ def add_layer_sweep(commands: Commands) -> None:
                        "seventh transformer layer, hidden_states[7] of transformers (%(default)s)")  # fmt: skip
     sweep.add_argument("--probe", default="linear", choices=("linear", "transformer", "both"), help="linear, on "
                        "statistics of frames; transformer: a small one on frames, trained layer by layer, chosen by "
-                       "validation rows (%(default)s)")  # fmt: skip
+                       "validation rows; both: the Transformer decides (%(default)s)")  # fmt: skip
     sweep.add_argument("--parallel", type=int, default=1, help="trainings of a Transformer at a time (%(default)s)")
     sweep.add_argument("--output-dir", help="folder of the table, the plot and what the encoder says")
 

@@ -137,15 +137,22 @@ def require_column(rows: Dataset | IterableDataset, name: str, purpose: str) -> 
     names = rows.column_names or []
     if name in names:
         return
-    ours = near_miss(name)
-    if ours in names:
-        hint = f" (it is called {ours} here, mapped or not: write {ours})"
-        raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}")
-    near = [c for c in names if near_miss(c) == name]
-    near = near or difflib.get_close_matches(name, names, n=1)
-    hint = f" (is it {near[0]!r}? then map it: --columns {name}={near[0]})" if near else ""
     mend = "; give the one to predict as --target" if name == "label" else ""
-    raise InputError(f"{purpose}: there is no column {name!r}{hint}; columns: {', '.join(names)}{mend}")
+    raise InputError(f"{purpose}: there is no column {name!r}{_meant(name, names)}; columns: {', '.join(names)}{mend}")
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    """What whoever asks for a column that is not among these may have meant, for messages; "" where none is near."""
+    ours = near_miss(name)
+    if ours in names and name.strip().lower() in {*COLUMNS, *ALIASES}:
+        return f" (it is called {ours} here, mapped or not: write {ours})"
+    near = [ours] if ours in names else [c for c in names if near_miss(c) == name]
+    near = near or difflib.get_close_matches(name, names, n=1)
+    if not near:
+        return ""
+    if name in COLUMNS:
+        return f" (is it {near[0]!r}? then map it: --columns {name}={near[0]})"
+    return f" (did you mean {near[0]!r}?)"
 
 
 def renamed_columns(names: list[str], columns: Mapping[str, str], source: str) -> dict[str, str]:

@@ -59,7 +59,8 @@ def rows_with_target(split: str, rows: Dataset, target: str) -> Dataset:
     require_column(rows, target, f"target in {split}")
     keep = [i for i, cell in enumerate(column_texts(rows, target)) if cell is not None]
     if not keep:
-        raise InputError(f"{split}: not one of the {len(rows)} rows has a value in {target!r}; fill the column in")
+        mend = "fill the column in, hold other rows out, or take only rows that have one (--only COLUMN=VALUE)"
+        raise InputError(f"{split}: not one of the {len(rows)} rows has a value in {target!r}; {mend}")
     return rows if len(keep) == len(rows) else rows.select(keep)
 
 

@@ -1,5 +1,6 @@
 """Several recipes side by side, for people: README.md, and what the terminal shows, both from comparison.json alone."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def write_page(root: Path, comparison: Mapping[str, Any], absent: Sequence[str])
         absent: recipes of which a run is not finished.
     """
     recipes, metrics = comparison["recipes"], _metrics(comparison)
+    names = [name for name, found in recipes.items() if found["is_adapted"]]
+    adapted = listed(names, "and") if names else ""
     first, title = next(iter(recipes)), metric_title(metrics[0]["name"])
     runs = "one run" if comparison["runs"] == 1 else f"{comparison['runs']} runs, each with a seed of its own,"
     text = [
@@ -32,7 +35,7 @@ def write_page(root: Path, comparison: Mapping[str, Any], absent: Sequence[str])
         f"The last two columns are the recipe's mean minus that of {first}, with the 95 % interval of this difference: "
         "both recipes are resampled together, the same utterances for either, so that what makes an utterance hard for "
         "both falls out. Where it holds 0, the difference may be chance.",
-        " ".join(how_it_was_computed(metrics, comparison["runs"])),
+        " ".join(how_it_was_computed(metrics, comparison["runs"], adapted)),
         f"{title}, fold by fold:",
         _folds_table(comparison),
         f"Not in the table, as some of its runs are not finished: {', '.join(absent)}." if absent else "",
@@ -103,6 +106,9 @@ def _folds_table(comparison: Mapping[str, Any]) -> str:
 
 def _cells(difference: Mapping[str, Any]) -> tuple[str, str]:
     """A difference and its interval."""
-    number = {**difference, "value": difference["difference"]}
-    sign = "+" if number["value"] is not None and number["value"] > 0 else ""
-    return sign + value_of(number), interval_of(number)
+    told = value_of({**difference, "value": difference["difference"]})
+    if not re.search("[1-9]", told.partition(" ")[0]):  # not defined, or too little to be seen
+        told = told.removeprefix("-")
+    elif not told.startswith("-"):
+        told = f"+{told}"
+    return told, interval_of(difference)

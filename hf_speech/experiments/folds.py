@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.schema import Splits, column_texts, require_column
+from ..data.schema import Splits, class_names_of, column_texts, require_column
 from ..data.splits import only_rows
 from ..data.targets import known, labels_of
 from ..errors import InputError, list_some
@@ -97,8 +97,13 @@ def folds_of(config: RunConfig, folds: str | None, within: str | None) -> Folds:
 
 
 def _by_column(config: RunConfig, loaded: Splits, column: str, count: int | None) -> Folds:
-    """Values of a column held out in turn, one by one or in groups."""
-    values = Counter(_cells(loaded, column, f"--folds {column}"))
+    """Values of a column held out in turn, one by one or in groups; those without a row to test have no fold."""
+    every = _cells(loaded, column, f"--folds {column}")
+    values = Counter(_cells(_with_target(loaded, list(target_rules(config))), column, f"--folds {column}"))
+    if absent := sorted(set(every) - set(values)):
+        logger.info(
+            "no row of %s %s has a value of the target, so there is no fold of it", column, list_some(absent, 5)
+        )
     if len(values) < max(2, count or 2):
         raise InputError(f"--folds: {column} has {len(values)} values, too few for {max(2, count or 2)} folds")
     groups = [[value] for value in sorted(values)] if count is None else _even(values, count)
@@ -231,6 +236,22 @@ def _cells(loaded: Mapping[str, Any], column: str, purpose: str) -> list[str]:
     if awkward is not None:
         raise InputError(f"{purpose}: the value {awkward!r} has a comma or =, which rules are written with; rename it")
     return cells
+
+
+def _with_target(loaded: Splits, targets: Sequence[str]) -> Splits:
+    """The same, of the training rows only those in which some target is not empty.
+
+    Raises:
+        InputError: no such column, or it is empty everywhere.
+    """
+    rows = loaded["train"]
+    for target in targets:
+        require_column(rows, target, "target")
+    known_in = [[cell is not None for cell in column_texts(rows, target)] for target in targets]
+    keep = [i for i, of_row in enumerate(zip(*known_in, strict=True)) if any(of_row)]
+    if not keep:
+        raise InputError(f"target: not one of the {len(rows)} rows has a value in {', '.join(targets)}; name another")
+    return loaded if len(keep) == len(rows) else Splits({**loaded, "train": rows.select(keep)}, class_names_of(loaded))
 
 
 def _even(values: Mapping[str, int], count: int) -> list[list[str]]:

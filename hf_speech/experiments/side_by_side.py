@@ -12,6 +12,7 @@ speaker over all folds at once, as the means themselves are (fold_numbers.py).
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..errors import InputError, list_some
 from ..files import replacing, write_table
 from ..results import Results, plain, run_facts
 from ..training.config import RunConfig
+from ..training.folder import EXPERIMENT
 from ..verification.compare import FILE_NAME, Row, compare_items
 from .beside_page import PLOT, write_page
 from .crossval import CrossValidation, Grid, finish, grids_of, plan, pooled, table_rows
@@ -28,7 +30,9 @@ from .fold_numbers import fold_measure
 from .fold_plots import plot_folds_beside
 from .jobs import Launcher
 from .members import Ended, experiment_folder, folder_name, recipe_name, run_members
-from .tables import TABLE, dead_or_done
+from .tables import TABLE, dead_or_done, is_adapted
+
+logger = logging.getLogger(__name__)
 
 KIND = "comparison"
 _TAKEN = ("adaptation", "frozen", "slurm")  # folders that lie beside those of the recipes
@@ -95,6 +99,9 @@ def side_by_side(
         if len(whole) > 1:
             comparison = _comparison(results, {name: grids_of(plans[name], found) for name, found in whole.items()})
             _write(root, comparison, [name for name in plans if name not in whole])
+        others = sorted({path.parent.name for path in root.glob(f"*/{EXPERIMENT}")} - plans.keys())
+        if others:
+            logger.warning("%s: not in this table, as they were not given: %s", root, ", ".join(others))
         dead_or_done(ended, root)
     return comparison
 
@@ -139,7 +146,11 @@ def _comparison(results: Mapping[str, Results], grids: Mapping[str, Mapping[str,
             "folds": facts["folds"],
             "runs": facts["runs"],
             "recipes": {
-                name: {"metrics": found.metrics, "members": found.run["experiment"]["members"]}
+                name: {
+                    "metrics": found.metrics,
+                    "members": found.run["experiment"]["members"],
+                    "is_adapted": is_adapted(found),
+                }
                 for name, found in results.items()
             },
             "differences": _differences(grids),

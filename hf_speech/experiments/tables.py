@@ -64,13 +64,14 @@ def fold_table(results: Results) -> str:
 def write_page(root: Path, results: Results) -> None:
     """README.md of a cross-validation."""
     facts, content = results.run["experiment"], asdict(results)
+    adapted = "this recipe" if is_adapted(results) else ""
     runs = "one run" if facts["runs"] == 1 else f"{facts['runs']} runs, each with a seed of its own,"
     text = [
         f"# {results.model['name']}: cross-validation",
         f"Data: {results.data['name']}; target: `{results.data['target']}`; folds: {facts['folds']}; {runs} of each "
         f"fold. {results.metrics[0]['n']} utterances are tested, each by models that have not learnt from it.",
         fold_table(results),
-        " ".join([*how_it_was_computed(results.metrics, facts["runs"]), *_taken_together(results)]),
+        " ".join([*how_it_was_computed(results.metrics, facts["runs"], adapted), *_taken_together(results)]),
         _of_checkpoint(facts["checkpoint"]),
         _who_is_where(facts["members"]),
         *_shared(results),
@@ -86,13 +87,22 @@ def write_page(root: Path, results: Results) -> None:
         temporary.write_text("\n\n".join(filter(None, text)) + "\n", encoding="utf-8")
 
 
-def how_it_was_computed(metrics: Sequence[Mapping[str, Any]], runs: int) -> Iterator[str]:
-    """The sentences below a table of means over folds and runs."""
+def how_it_was_computed(metrics: Sequence[Mapping[str, Any]], runs: int, adapted: str) -> Iterator[str]:
+    """The sentences below a table of means over folds and runs.
+
+    Args:
+        metrics: the means.
+        runs: of each fold.
+        adapted: which recipes have stages of adaptation, in words; "": none has.
+    """
     several = runs > 1
     if several:
         yield "A fold's number is the mean over its runs, ± their standard deviation."
     over = "over the folds, mean over the runs; run std: that over the runs of their means" if several else "over folds"
     yield f"Fold std: standard deviation {over}. All deviations are divided by their number (not by one less)."
+    if several and adapted:
+        yield f"The stages of adaptation of {adapted} are made once a fold, with one seed, and the runs of the fold"
+        yield "share them: run std holds nothing of their variation."
     if metrics[0]["interval_unit"] == "speaker":
         yield "The intervals come from a bootstrap over speakers, and utterances of each: they cover other speakers,"
         yield "but not another seed."
@@ -102,6 +112,11 @@ def how_it_was_computed(metrics: Sequence[Mapping[str, Any]], runs: int) -> Iter
     if any(number["name"] == "uar" for number in metrics):
         yield "Where a draw has no utterance of a class in a fold, recall is averaged over the other classes, so that"
         yield "an interval of small folds may lie off its mean."
+
+
+def is_adapted(results: Results) -> bool:
+    """Whether runs of a cross-validation began with stages of adaptation."""
+    return bool(results.run["arguments"].get("adaptation"))
 
 
 def _taken_together(results: Results) -> Iterator[str]:

@@ -173,10 +173,11 @@ def load_layers(
     is_ours = config.model_type == HfSpeechConfig.model_type
     depth = _depth_of(config, str(model))
     chosen = chosen_layers(layers, depth, str(model))
-    if is_ours:
-        speech, extractor = _of_ours(name, config, max(chosen), revision, class_token)
-    else:
-        speech, extractor = _of_checkpoint(name, config, max(chosen), revision)
+    with _silent_of_unused():
+        if is_ours:
+            speech, extractor = _of_ours(name, config, max(chosen), revision, class_token)
+        else:
+            speech, extractor = _of_checkpoint(name, config, max(chosen), revision)
     return LayeredEncoder(speech, extractor, chosen, depth, dtype)
 
 
@@ -208,6 +209,25 @@ def chosen_layers(layers: str | int | Sequence[int], depth: int, name: str) -> t
     if absent:
         raise InputError(f"{name}: there is no layer {absent[0]}; {there}")
     return tuple(sorted(numbers))
+
+
+@contextmanager
+def _silent_of_unused() -> Iterator[None]:
+    """Within, transformers' reports of a loading are left out where they list nothing but weights that are not used.
+
+    Heads and higher layers are such; weights that are absent, or of another shape, are reported as ever.
+    """
+
+    def tells(record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        return "LOAD REPORT" not in said or any(fault in said for fault in ("MISSING", "MISMATCH", "CONVERSION"))
+
+    theirs = logging.getLogger("transformers.modeling_utils")
+    theirs.addFilter(tells)
+    try:
+        yield
+    finally:
+        theirs.removeFilter(tells)
 
 
 def has_layers(model: str | Path, revision: str | None = None) -> bool:

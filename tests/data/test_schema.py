@@ -25,6 +25,21 @@ def test_a_missing_column_is_refused_with_the_likeliest_one() -> None:
         require_column(rows, "speaker_id", "test")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("emotoin", "did you mean 'emotion'?"),
+        ("modd", "did you mean 'mood'?"),
+        ("Emotion", "it is called emotion here, mapped or not: write emotion"),
+    ],
+)
+def test_a_typing_error_is_told_from_another_name(name: str, hint: str) -> None:
+    rows = Dataset.from_dict({"emotion": ["a"], "mood": ["b"]})
+    with pytest.raises(InputError) as caught:
+        require_column(rows, name, "target")
+    assert str(caught.value) == f"target: there is no column {name!r} ({hint}); columns: emotion, mood"
+
+
 def test_added_columns_follow_the_selection_and_leave_the_table_alone() -> None:
     rows = Dataset.from_dict({"x": [10, 11, 12, 13, 14]}).select([4, 0, 2])
     added = add_columns(rows, {"y": [4, 0, 2]})

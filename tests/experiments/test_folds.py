@@ -55,6 +55,20 @@ def test_groups_are_even_and_leave_nobody_out(corpus: Path, tmp_path: Path) -> N
     assert sorted(sum(1 if name == "speaker05" else 4 for name in group) for group in groups) == [5, 8, 8]
 
 
+def test_folds_are_made_of_the_rows_that_have_the_target(corpus: Path) -> None:
+    """Three of six speakers tell an age in half of their rows."""
+    table = rewritten(
+        corpus,
+        corpus.with_name("few.csv"),
+        lambda i, row: {"age": str(20 + i) if i % 2 and row["speaker_id"] < "speaker03" else ""},
+    )
+    found = folds(table, "speaker_id", target="age", loss="mse")
+    assert [fold.name for fold in found.folds] == ["speaker00", "speaker01", "speaker02"]
+    none = rewritten(corpus, corpus.with_name("none.csv"), lambda i, row: {"age": ""})
+    with pytest.raises(InputError, match="target: not one of the 24 rows has a value in age; name another"):
+        folds(none, "speaker_id", target="age", loss="mse")
+
+
 def test_label_files_are_folds(corpus: Path) -> None:
     rows = list(csv.DictReader(corpus.open(newline="")))
     names = []
@@ -103,6 +117,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({}, "give --folds, such as --folds speaker_id"),
     "both": ({"folds": "speaker_id", "within": "recording_id"}, "give --folds, such as --folds speaker_id"),
     "no column": ({"folds": "session_id"}, "there is no column 'session_id'"),
+    "a misspelt target": (
+        {"folds": "speaker_id", "target": "lable"},
+        "target: there is no column 'lable' (did you mean 'label'?); columns: ",
+    ),
     "more than there are": ({"folds": "speaker_id/9"}, "speaker_id has 6 values, too few for 9 folds"),
     "one fold": ({"folds": "speaker_id/1"}, "write a column and a number of folds from 2 on"),
     "no file": ({"folds": "nowhere.json"}, "there is no file nowhere.json"),

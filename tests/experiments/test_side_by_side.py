@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from hf_speech.errors import InputError
+from hf_speech.experiments.beside_page import _cells
+from hf_speech.experiments.beside_page import write_page as write_beside
 from hf_speech.experiments.side_by_side import names_of
+from hf_speech.experiments.tables import write_page
 from hf_speech.pretraining.stages import key_of, training_rows
 from hf_speech.results import Results
 from hf_speech.testing import write_fake_corpus
 from hf_speech.training.arguments import read_config
+from hf_speech.training.facts import public_arguments
 
 from ..training.runs import command, read_json, read_table, refusal, write_yaml
 
@@ -100,8 +104,40 @@ def test_the_page_has_a_row_a_recipe(finished: Path) -> None:
     ]
 
 
+def test_stages_that_runs_share_are_told(finished: Path, tmp_path: Path) -> None:
+    """By the table of several recipes, and by that of one."""
+    comparison = read_json(finished / "comparison.json")
+    expected = (
+        "adaptation of {} are made once a fold, with one seed, and the runs of the fold share them: run std holds"
+    )
+    for runs, is_said in ((2, True), (1, False)):
+        recipes = {name: {**found, "is_adapted": name != "fast"} for name, found in comparison["recipes"].items()}
+        write_beside(tmp_path, {**comparison, "runs": runs, "recipes": recipes}, [])
+        assert (expected.format("again and slow") in (tmp_path / "README.md").read_text()) == is_said
+    for stages in ([{"pretrain": {}}], []):
+        results = Results.read(finished / "fast")
+        config = read_config(None, {"backbone": "x", "dataset": "y", "adaptation": stages})
+        results.run["arguments"] = public_arguments(config)
+        results.run["experiment"]["runs"] = 2
+        write_page(tmp_path, results)
+        assert (expected.format("this recipe") in (tmp_path / "README.md").read_text()) == bool(stages)
+
+
+@pytest.mark.parametrize(
+    "difference, told",
+    [(0.25, "+0.250"), (0.0004, "0.000"), (-0.0004, "0.000"), (-0.25, "-0.250"), (0.0, "0.000"), (None, "not defined")],
+)
+def test_a_difference_has_a_sign_where_it_is_seen(difference: float | None, told: str) -> None:
+    row = {"difference": difference, "low": -0.5, "high": 0.5, "unit": "fraction"}
+    assert _cells(row) == (told, "-0.500 to 0.500")
+
+
 def test_what_is_missing_is_run_and_nothing_else(
-    finished: Path, recipes: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    recipes: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One run is gone and can't be made: the others are compared; when it can, it alone is run."""
     root = Path(shutil.copytree(finished, tmp_path / "beside"))
@@ -126,6 +162,8 @@ def test_what_is_missing_is_run_and_nothing_else(
     assert len(told) == 3 and all(line.endswith("; minus fast: 0.000 (0.000 to 0.000)") for line in told)
     again = read_json(root / "comparison.json")
     assert again["differences"] == read_json(finished / "comparison.json")["differences"]
+    assert command("crossval", *recipes[:2], *FOLDS, "--output-dir", root) == 0
+    assert f"{root}: not in this table, as they were not given: slow" in caplog.text
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """What probes said of tested rows, measured: utterance by utterance, recording by recording, by gender."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,31 @@ def items_of(rows: SweepRows, task: Task, tested: NDArray) -> list[Items]:
         [tested[group] for group in groups],
     )
     return [*found, whole]
+
+
+def guessed(rows: SweepRows, task: Task, items: Items) -> dict[str, float]:
+    """What whoever hears nothing scores: metric -> value.
+
+    UAR is 1 over the classes that occur. Accuracy is that of naming the most frequent class of the training rows, the
+    absolute error that of their median, the squared one that of their mean, part by part.
+
+    Args:
+        rows: all rows.
+        task: what is predicted.
+        items: that are measured.
+    """
+
+    def told(guess: Callable[[NDArray], float]) -> NDArray:
+        said = np.full(len(rows.labels), np.nan)
+        for part in rows.parts:
+            said[part.places[part.tested]] = guess(rows.labels[part.places["train"]])
+        return items.predicted(said)
+
+    if task.problem_type == "regression":
+        absolute, squared = told(np.median) - items.labels, told(np.mean) - items.labels
+        return {"mae": float(np.abs(absolute).mean()), "rmse": float(np.sqrt((squared**2).mean()))}
+    most = told(lambda labels: float(np.bincount(labels).argmax()))
+    return {"uar": 1 / len(np.unique(items.labels)), "accuracy": float((most == items.labels).mean())}
 
 
 def measured(

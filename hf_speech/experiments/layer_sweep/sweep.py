@@ -35,7 +35,7 @@ from ...training.hf_arguments import greater_is_better
 from ...training.tasks import PRIMARY_METRIC, metrics_of
 from ...training.work import DEFAULT_SEED
 from ..members import experiment_folder
-from .numbers import items_of, measured, score, task_of
+from .numbers import guessed, items_of, measured, score, task_of
 from .parts import ALL, SweepRows, sweep_rows
 from .tables import write_all
 
@@ -134,7 +134,7 @@ def layer_sweep(
 
             found += transformer_sweep(config, root, encoder, rows, question, pooling, parallel)
         results = _results(config, root, encoder, rows, question, found, pooling, started)
-        write_all(results, config, root)
+        write_all(results, config, root, folds)
     return results
 
 
@@ -243,12 +243,13 @@ def _results(
     task, tested = question.task, np.concatenate([part.places[part.tested] for part in rows.parts])
     split = rows.parts[0].tested
     metrics: list[dict[str, Any]] = []
+    guessing: dict[str, dict[str, float]] = {}
     for items in items_of(rows, task, tested):
+        guessing[items.level] = guessed(rows, task, items)
         for one in found:
             marks = {"probe": one.probe, "layer": one.layer}
             metrics += measured(config, task, items, one.said, split, marks, question.seed)
     choice = _choice(rows, question, found)
-    sum_of_layers = next((one.facts["shares"] for one in found if one.layer == WEIGHTED), None)
     return Results(
         model={
             "name": root.absolute().name,
@@ -275,20 +276,25 @@ def _results(
                 arguments=public_arguments(config),
                 recipe={"probes": list(dict.fromkeys(one.probe for one in found)), "strengths": list(STRENGTHS)},
             ),
-            "experiment": {
-                "kind": KIND,
-                "folds": rows.rule,
-                "parts": [part.name for part in rows.parts],
-                "is_tested": split == "test",
-                "layers": list(encoder.layers),
-                "depth": encoder.depth,
-                "choice": choice,
-                "shares": None if sum_of_layers is None else sum_of_layers.tolist(),
-                "strengths": [one.facts["strengths"] for one in found if "strengths" in one.facts],
-                "chosen": next((one.facts["layers"] for one in found if one.layer == CHOSEN), None),
-            },
+            "experiment": {**_experiment(encoder, rows, found), "choice": choice, "guessing": guessing},
         },
     )
+
+
+def _experiment(encoder: LayeredEncoder, rows: SweepRows, found: Sequence[Probed]) -> dict[str, Any]:
+    """What was asked of which layers, and what the probes learned beside their answers."""
+    sum_of_layers = next((one.facts["shares"] for one in found if one.layer == WEIGHTED), None)
+    return {
+        "kind": KIND,
+        "folds": rows.rule,
+        "parts": [part.name for part in rows.parts],
+        "is_tested": rows.parts[0].tested == "test",
+        "layers": list(encoder.layers),
+        "depth": encoder.depth,
+        "shares": None if sum_of_layers is None else sum_of_layers.tolist(),
+        "strengths": [one.facts["strengths"] for one in found if "strengths" in one.facts],
+        "chosen": next((one.facts["layers"] for one in found if one.layer == CHOSEN), None),
+    }
 
 
 def _split_rule(config: RunConfig, rows: SweepRows) -> dict[str, str]:
@@ -298,13 +304,14 @@ def _split_rule(config: RunConfig, rows: SweepRows) -> dict[str, str]:
 
 
 def _choice(rows: SweepRows, question: Question, found: Sequence[Probed]) -> dict[str, Any]:
-    """The best layer, by what it was chosen, and how well each one did there."""
+    """The best layer, the lowest of equally good ones; by what it was chosen, and how well each one did there."""
     probe = found[-1].probe
     scores = {one.layer: one.scores for one in found if one.probe == probe and one.scores}
     means = {layer: float(np.mean(values)) for layer, values in scores.items()}
     by = "validation rows" if rows.parts[0].chooses else "inner folds of the training rows"
     if np.isnan(list(means.values())).all():
         raise InputError(f"{question.metric} is not defined on the {by} of any layer; choose by another metric")
-    best = list(means)[question.goal.best(list(means.values()))]
-    told = {"layer": best, "probe": probe, "metric": question.metric, "by": by}
+    best = means[list(means)[question.goal.best(list(means.values()))]]
+    tied = [layer for layer, mean in means.items() if np.isclose(mean, best, rtol=1e-9, atol=0)]
+    told = {"layer": tied[0], "tied": tied, "probe": probe, "metric": question.metric, "by": by}
     return {**told, "scores": list(means.values()), "of_parts": list(scores.values())}

@@ -1,5 +1,6 @@
 """What a layer sweep leaves for people: layers.csv, the picture, the page, the fields of a run with the best layer."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,13 @@ import yaml
 
 from ...files import replacing, write_table
 from ...hub.card import markdown_table, provenance_section
+from ...hub.markdown import listed
 from ...hub.words import count, interval_of, metric_title, value_of
 from ...metrics.bootstrap import MIN_SPEAKERS
 from ...plots import BLUE, VERMILION, new_figure, save_figure
 from ...results import Results
 from ...training.config import RunConfig
+from ...training.hf_arguments import greater_is_better
 from ...training.recipes import CONFIG_NAME
 from .numbers import RECORDING, UTTERANCE
 
@@ -30,14 +33,21 @@ _SECOND = {"uar": "accuracy", "mae": "rmse"}  # shown beside what decides
 _LINES = {"linear": (BLUE, "o"), "transformer": (VERMILION, "s")}
 
 
-def write_all(results: Results, config: RunConfig, root: Path) -> None:
-    """Writes the tables, the picture and the fields of the best layer, results.json last."""
+def write_all(results: Results, config: RunConfig, root: Path, folds: str | None) -> None:
+    """Writes the tables, the picture and the fields of the best layer, results.json last.
+
+    Args:
+        results: of the sweep.
+        config: fields that it was given.
+        root: its folder.
+        folds: what was held out in turn, as it was given; None: the fields say what is tested.
+    """
     rows = [{"metric" if name == "name" else name: metric[name] for name in _COLUMNS} for metric in results.metrics]
     write_table([{name: "" if value is None else value for name, value in row.items()} for row in rows], root / TABLE)
     plot_sweep_of_layers(results.metrics, results.run["experiment"], root / PICTURE)
     write_best(results, config, root)
     with replacing(root / "README.md") as temporary:
-        temporary.write_text(page(results), encoding="utf-8")
+        temporary.write_text(page(results, config, root, folds), encoding="utf-8")
     results.write(root)
 
 
@@ -50,18 +60,58 @@ def write_best(results: Results, config: RunConfig, root: Path) -> None:
         from .runs import neck_fields
 
         fields |= neck_fields(config)
-    told = f"# Layer {choice['layer']} of {experiment['depth']}: {_how_chosen(experiment)}.\n"
+    lines = [f"{_verdict(experiment)}: {_how_chosen(experiment)}.", _beside_guessing(results), _how_frozen(config)]
+    told = "".join(f"# {line}\n" for line in lines if line)
     (root / BEST).mkdir(exist_ok=True)
     with replacing(root / BEST / CONFIG_NAME) as temporary:
         temporary.write_text(told + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _verdict(experiment: Facts) -> str:
+    """Which layer is the best one, or which ones are."""
+    tied, of = experiment["choice"]["tied"], f"of {experiment['depth']}"
+    if len(tied) > 1:
+        return f"Layers {listed([str(layer) for layer in tied], 'and')} {of} do equally well, and the lowest is taken"
+    return f"Layer {tied[0]} {of} is the best one"
 
 
 def _how_chosen(experiment: Facts) -> str:
     choice = experiment["choice"]
     best = f"{choice['probe']} probe, {choice['metric']} {_score(experiment, choice['layer']):.4g} on {choice['by']}"
     if len(experiment["parts"]) > 1:
-        return f"{best}, mean over the folds, of which none is judged by what it tests"
+        return f"{best}, mean over the folds, each judged without the rows that it tests"
     return f"{best}, never on tested rows" if experiment["is_tested"] else best
+
+
+def _guess(experiment: Facts, level: str, metric: str) -> float | None:
+    """What guessing scores; None: that is not known of this metric."""
+    return experiment["guessing"][level].get(metric)
+
+
+def _beside_guessing(results: Results) -> str:
+    """That no layer of the probe that chooses is surely better than guessing; "" where one is."""
+    experiment, choice = results.run["experiment"], results.run["experiment"]["choice"]
+    guess = _guess(experiment, UTTERANCE, choice["metric"])
+    marks = {"probe": choice["probe"], "name": choice["metric"], "level": UTTERANCE, "group": "all"}
+    found = [one for one in results.metrics if all(one[name] == value for name, value in marks.items())]
+    found = [one for one in found if one["layer"] in experiment["layers"] and one["low"] is not None]
+    if guess is None or not found:
+        return ""
+    rises = greater_is_better(choice["metric"])
+    if any(one["low"] > guess if rises else one["high"] < guess for one in found):
+        return ""
+    told = value_of({**found[0], "value": guess})
+    return (
+        f"No layer is surely better than guessing ({choice['metric']} {told}): of none does the 95 % interval lie "
+        f"{'above' if rises else 'below'} it."
+    )
+
+
+def _how_frozen(config: RunConfig) -> str:
+    """How a run with the best layer differs from what was asked; "" where it does not."""
+    if config.learning.freeze == "backbone":
+        return ""
+    return "In the sweep the encoder was frozen, and this run trains it: add `freeze: backbone` to leave it as it was."
 
 
 def _score(experiment: Facts, layer: int) -> float:
@@ -85,18 +135,23 @@ def plot_sweep_of_layers(metrics: Sequence[Facts], experiment: Facts, path: Path
     figure, *axes = new_figure(
         min(10.0, 3.6 + 0.32 * len(layers)), 3.4 + 2.0 * (panels - 1), panels, heights=[3.0, 1.6][:panels]
     )
-    for i, (probe, (colour, marker)) in enumerate(_LINES.items()):
+    axes[0].axvspan(choice["layer"] - 0.4, choice["layer"] + 0.4, color="0.92", zorder=0, label="best layer")
+    probes = [probe for probe in _LINES if any(one["probe"] == probe for one in shown)]
+    for i, probe in enumerate(probes):
+        colour, marker = _LINES[probe]
         of_probe = {one["layer"]: one for one in shown if one["probe"] == probe}
         points = [of_probe[layer] for layer in layers if layer in of_probe]
-        at = np.array([point["layer"] for point in points]) + 0.12 * i
+        at = np.array([point["layer"] for point in points]) + 0.16 * (i - (len(probes) - 1) / 2)
         values = np.array([[point[name] for name in ("low", "value", "high")] for point in points]).reshape(-1, 3)
         if len(points):
             axes[0].vlines(at, values[:, 0], values[:, 2], color=colour, linewidth=1.5)
             axes[0].plot(at, values[:, 1], color=colour, marker=marker, markersize=5, label=f"{probe} probe")
         if "weighted_sum" in of_probe:
             value = of_probe["weighted_sum"]["value"]
-            axes[0].axhline(value, color="black", linewidth=1, linestyle=":", label="learned sum of layers")
-    axes[0].axvline(choice["layer"], color="0.6", linewidth=1, linestyle="--", label="best layer")
+            axes[0].axhline(value, color="black", linewidth=1, linestyle="-.", label="learned sum of layers")
+    guess = _guess(experiment, UTTERANCE, choice["metric"])
+    if guess is not None:
+        axes[0].axhline(guess, color="0.4", linewidth=1.5, linestyle=":", label="guessing")
     axes[0].set_ylabel(f"{metric_title(choice['metric']).partition(' (')[0]}\n({shown[0]['unit']})" if shown else "")
     axes[0].grid(axis="y", color="0.9")
     if shares is not None:
@@ -107,6 +162,7 @@ def plot_sweep_of_layers(metrics: Sequence[Facts], experiment: Facts, path: Path
         axes[1].axhline(100 / len(layers), color="0.4", linewidth=1, linestyle="--")
         axes[1].set_ylabel("share (%)")
     for panel in axes:
+        panel.set_xlim(layers[0] - 0.6, layers[-1] + 0.6)
         panel.set_xticks(layers, [str(layer) for layer in layers], size=8)
         panel.set_axisbelow(True)
     axes[-1].set_xlabel("layer")
@@ -114,8 +170,8 @@ def plot_sweep_of_layers(metrics: Sequence[Facts], experiment: Facts, path: Path
     return save_figure(figure, path)
 
 
-def page(results: Results) -> str:
-    """README.md of a sweep."""
+def page(results: Results, config: RunConfig, root: Path, folds: str | None) -> str:
+    """README.md of a sweep; see `write_all`."""
     experiment, choice = results.run["experiment"], results.run["experiment"]["choice"]
     split = results.metrics[0]["split"]
     held_out = f"folds: {experiment['folds']}" if experiment["folds"] else f"numbers are of split `{split}`"
@@ -129,8 +185,15 @@ def page(results: Results) -> str:
         f"Encoder: `{results.model['backbone']}`, layers {_listed(experiment['layers'])} of {experiment['depth']}; "
         f"data: {results.data['name']}; target: `{results.data['target']}`; {held_out}. "
         f"{count(results.metrics[0]['n'], 'utterance')} are tested, each by probes that have not learnt from it.",
-        f"**Layer {choice['layer']} is the best one**: {_how_chosen(experiment)}. `{BEST}/{CONFIG_NAME}` has the "
-        f"fields of a run with it: `hf-speech train {BEST}/{CONFIG_NAME} --output-dir my-model`.",
+        " ".join(
+            [
+                f"**{_verdict(experiment)}**: {_how_chosen(experiment)}.",
+                *([f"**{beside}**"] if (beside := _beside_guessing(results)) else []),
+                f"`{BEST}/{CONFIG_NAME}` has the fields of a run with it.",
+                _how_frozen(config),
+            ]
+        ).rstrip(),
+        _commands(root, folds),
         _table(results, UTTERANCE),
         _table(results, RECORDING),
         " ".join(_how_it_was_computed(results)),
@@ -139,6 +202,16 @@ def page(results: Results) -> str:
         provenance_section(asdict(results)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _commands(root: Path, folds: str | None) -> str:
+    """What measures and trains a run with the best layer."""
+    best = shlex.quote(str(root / BEST / CONFIG_NAME))
+    lines = [f"hf-speech train {best} --output-dir my-model"]
+    if folds is not None:
+        measured = f"hf-speech crossval {best} --folds {shlex.quote(folds)} --output-dir my-folds"
+        lines = ["# tests a run with it, by the folds of the sweep", measured, "# trains one model, for use", *lines]
+    return "\n".join(["From the folder in which the sweep was run:\n", "```bash", *lines, "```"])
 
 
 def _listed(layers: Sequence[int]) -> str:
@@ -161,6 +234,14 @@ def _table(results: Results, level: str) -> str:
         cells = [_NAMES.get(layer, layer), probe, f"{_score(experiment, layer):.3f}" if is_chosen_from else ""]
         cells += [text for name in names for text in (value_of(of_layer[name]), interval_of(of_layer[name]))]
         rows.append([f"**{cell}**" if is_best and cell != "" else cell for cell in cells])
+    guesses = [_guess(experiment, level, name) for name in names]
+    if any(guess is not None for guess in guesses):
+        any_layer = {one["name"]: one for one in of_level}
+        told = [
+            "" if one is None else value_of({**any_layer[name], "value": one})
+            for name, one in zip(names, guesses, strict=True)
+        ]
+        rows.append(["guessing", "", "", *(text for cell in told for text in (cell, ""))])
     header = ["Layer", "Probe", f"Chosen by ({choice['by']})"]
     header += [text for name in names for text in (metric_title(name), "95 % interval")]
     table = markdown_table(header, rows)
@@ -185,6 +266,12 @@ def _how_it_was_computed(results: Results) -> Iterator[str]:
     if experiment["shares"] is not None:
         yield "“Learned sum”: a linear probe on the layers' means, summed with weights that are learned with it; their"
         yield "shares are of layers on one scale, near equal ones where the data do not say otherwise."
+    if experiment["guessing"][UTTERANCE].get(experiment["choice"]["metric"]) is not None:
+        yield "“Guessing” hears nothing: " + (
+            "it names the median of the training rows, and their mean for the squared error."
+            if results.model["problem_type"] == "regression"
+            else "UAR is 1 over the number of classes, accuracy that of the class most frequent in training."
+        )
     if results.model["problem_type"] == "regression" and all(one["level"] == UTTERANCE for one in results.metrics):
         yield "The data have no `recording_id` in every row, so nothing is told recording by recording."
     if not experiment["is_tested"]:
@@ -212,10 +299,16 @@ def _by_group(results: Results) -> str:
 def told(results: Results, root: Path) -> str:
     """A few lines for the terminal."""
     experiment, choice = results.run["experiment"], results.run["experiment"]["choice"]
-    lines = [f"{root}: layer {choice['layer']} of {experiment['depth']} is the best, {_how_chosen(experiment)}"]
+    verdict = _verdict(experiment)
+    lines = [f"{root}: {verdict[0].lower()}{verdict[1:]}: {_how_chosen(experiment)}"]
+    lines += filter(None, [_beside_guessing(results)])
     shown = [one for one in results.metrics if one["group"] == "all" and one["name"] == choice["metric"]]
     for one in shown:
         value = "not defined" if one["value"] is None else f"{one['value']:.3f}  {one['low']:.3f} to {one['high']:.3f}"
         layer = _NAMES.get(one["layer"], f"layer {one['layer']}")
         lines.append(f"  {one['probe']:12}{layer:16}{one['level']:10} {one['name']} {value}")
+    for level in dict.fromkeys(one["level"] for one in shown):
+        guess = _guess(experiment, level, choice["metric"])
+        if guess is not None:
+            lines.append(f"  {'':12}{'guessing':16}{level:10} {choice['metric']} {guess:.3f}")
     return "\n".join(lines)
