@@ -158,7 +158,8 @@ def fit(value: Any, hint: Any, where: str) -> Any:
     if bool in plain:
         raise InputError(f"{where}: {value!r} is neither yes nor no")
     names = " or ".join(sorted(kind.__name__ for kind in plain if kind is not types.NoneType))
-    raise InputError(f"{where}: {value!r} is not of the kind {names}")
+    mend = "; begin each of its lines with a dash" if list in plain and isinstance(value, dict) else ""
+    raise InputError(f"{where}: {value!r} is not of the kind {names}{mend}")
 
 
 def _fit_text(value: str, kind: type, where: str) -> list[str] | dict[str, str]:

@@ -5,6 +5,7 @@ colour vision tell apart. Matplotlib's global state is left alone: figures are m
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import ceil
@@ -63,6 +64,9 @@ _TITLES = {
 LINES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (BLACK, "^"))
 _NAMED_LAYERS = 8  # more lines than that have names at some of them only
 _NOT_METRICS = ("_runtime", "_per_second", "_time")
+# Of pretraining: the parts of its loss, and what else is drawn of it.
+_LOSS_PART = re.compile(r"(eval_)?((contrastive|diversity|frame|utterance)_loss|loss_k\d+)")
+_LEARNT = re.compile(r"(frame_)?accuracy(_k\d+)?|perplexity")
 
 
 def plot_name(kind: str, ending: str = "") -> str:
@@ -124,34 +128,79 @@ def plot_regression(
     return save_figure(figure, path)
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> "Figure":
-    """Training loss and validation metrics against the optimizer step.
+def plot_curves(
+    history: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    levels: Sequence[tuple[str, float, str]] = (),
+) -> "Figure":
+    """Losses and metrics against the optimizer step.
+
+    Of a classifier, the training loss and validation metrics; of pretraining, the parts of the loss too, in both.
 
     Args:
         history: the Trainer's `state.log_history`: {"step", "loss"} and {"step", "eval_<metric>"} entries.
         path: of the picture.
+        levels: metric, a value of it, and what that is: a dotted line. A history may itself tell `chance`.
 
     Raises:
         InputError: nothing was logged.
     """
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for key in dict.fromkeys(key for entry in history for key in entry):
-        metric = key.removeprefix("eval_")
-        if key in ("loss", "eval_loss"):
-            panels.setdefault("loss", []).append((key, "training" if key == "loss" else "validation"))
-        elif key.startswith("eval_") and not key.endswith(_NOT_METRICS):
-            panels.setdefault(_panel(metric), []).append((key, _line(metric)))
+    panels = _panels(list(dict.fromkeys(key for entry in history for key in entry)))
     if not panels:
         raise InputError("the history has no loss and no eval_ metric to plot; was anything logged?")
+    guessed = [entry[key] for key in ("chance", "eval_chance") for entry in history if key in entry]
+    if guessed and not any(metric == "accuracy" for metric, *_ in levels):
+        levels = [*levels, ("accuracy", guessed[-1], "guessing")]
     figure, *rows = new_figure(6.4, 0.6 + 2.3 * len(panels), len(panels))
-    for axes, (title, lines) in zip(rows, panels.items(), strict=True):
-        for (key, name), (colour, marker) in zip(lines, cycle(LINES), strict=False):
-            points = [(entry["step"], entry[key]) for entry in history if key in entry]
-            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=name)
-        axes.set_ylabel(title)
-        axes.legend(frameon=False)
+    for axes, (title, keys) in zip(rows, panels.items(), strict=True):
+        _draw_panel(axes, title, keys, history, levels)
     rows[-1].set_xlabel("optimizer step")
     return save_figure(figure, path)
+
+
+def _panels(keys: Sequence[str]) -> dict[str, list[str]]:
+    """Title of a panel -> the keys of the history that are drawn in it."""
+    panels: dict[str, list[str]] = {}
+    pretraining = any(_LOSS_PART.fullmatch(key) for key in keys)
+    for key in keys:
+        metric = key.removeprefix("eval_")
+        if metric == "loss" or _LOSS_PART.fullmatch(key):
+            panels.setdefault("loss", []).append(key)
+        elif pretraining:
+            if _LEARNT.fullmatch(metric):
+                panels.setdefault("perplexity" if metric == "perplexity" else "accuracy", []).append(key)
+        elif key != metric and not key.endswith(_NOT_METRICS):
+            panels.setdefault(_panel(metric), []).append(key)
+    return panels
+
+
+def _draw_panel(
+    axes: Any,
+    title: str,
+    keys: Sequence[str],
+    history: Sequence[Mapping[str, Any]],
+    levels: Sequence[tuple[str, float, str]],
+) -> None:
+    """The curves of a panel, a colour each; of several metrics a colour a metric, and training dashed."""
+    metrics = list(dict.fromkeys(key.removeprefix("eval_") for key in keys))
+    several = len(metrics) > 1
+    for i, key in enumerate(keys):
+        metric = key.removeprefix("eval_")
+        split = "training" if key == metric else "validation"
+        colour, marker = LINES[(metrics.index(metric) if several else i) % len(LINES)]
+        style = {"linestyle": "--", "markerfacecolor": "none"} if several and key == metric else {}
+        name = f"{_short(metric)}, {split}" if several else split
+        name = _line(metric) if title.endswith("(validation)") else name
+        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=name, **style)
+    for metric, level, what in levels:
+        if metric in metrics:
+            colour = LINES[metrics.index(metric) % len(LINES)][0] if several else BLACK
+            told = f"{_short(metric)}, {what}" if several else what
+            axes.axhline(level, color=colour, linewidth=1, linestyle=":", label=told)
+    axes.set_ylabel(title)
+    crowded = len(axes.lines) > 3  # beside the axes: within them they would hide the curves
+    axes.legend(frameon=False, **({"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 8} if crowded else {}))
 
 
 def plot_schedule(
@@ -315,6 +364,14 @@ def _panel(metric: str) -> str:
 def _line(metric: str) -> str:
     name = metric.rpartition("/")[2]
     return _TITLES[name] if name in _FRACTIONS or name in _CORRELATIONS else "validation"
+
+
+def _short(metric: str) -> str:
+    """What a metric is called in a panel that says what it is one of: `accuracy_k64` is "64 clusters"."""
+    name, _, count = metric.partition("_k")
+    if count.isdecimal():
+        return f"{count} clusters"
+    return {"loss": "all", "accuracy": "utterances", "frame_accuracy": "frames"}.get(name, name.removesuffix("_loss"))
 
 
 def new_figure(

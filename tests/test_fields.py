@@ -56,6 +56,7 @@ def test_a_value_becomes_what_its_annotation_says(value: Any, hint: Any, fitted:
         ("cn", Literal["none", "cnn"], "run.yaml: x: unknown value 'cn' (did you mean 'cnn'?); valid: cnn, none"),
         ("a=", dict[str, str], "run.yaml: x: 'a=' is no table"),
         (["a", "b"], list[float], "run.yaml: x: 'a' is not a number"),
+        ({"a": 1}, list[dict[str, Any]], "run.yaml: x: {'a': 1} is not of the kind list; begin each of its lines with"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_field(value: Any, hint: Any, said: str) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,54 @@ def test_curves_are_the_history(tmp_path: Path) -> None:
     assert [line.get_xydata().tolist() for line in loss.lines] == [[[10, 1.5], [20, 1.0]], [[20, 1.2], [40, 0.9]]]
     assert [line.get_xydata().tolist() for line in fractions.lines] == [[[20, 0.4], [40, 0.6]], [[20, 0.5], [40, 0.7]]]
     assert [text.get_text() for text in fractions.get_legend().get_texts()] == ["UAR", "accuracy"]
+
+
+def of_pretraining(*, validated: bool, **more: float) -> list[dict[str, float]]:
+    """A history of two lines of training, and perhaps one of validation, whose numbers are a tenth less."""
+    first = {"step": 2, "epoch": 0.5, "learning_rate": 0.1, "data_wait": 0.3, **more}
+    last = {"step": 4, "train_loss": 3.0, "train_runtime": 9.0}
+    of_rows = [{"step": 4, **{f"eval_{name}": value - 0.1 for name, value in more.items()}}]
+    return [first, {**first, "step": 4}, *(of_rows if validated else []), last]
+
+
+def drawn(figure: Any) -> dict[str, dict[str, list[list[float]]]]:
+    """Panel -> curve -> its points; those without a marker, which have no steps, by their height alone."""
+    return {
+        axes.get_ylabel(): {
+            line.get_label(): line.get_xydata().tolist() if line.get_marker() != "None" else [line.get_ydata()[0]]
+            for line in axes.lines
+        }
+        for axes in figure.axes
+    }
+
+
+def test_pretraining_has_few_panels_with_training_beside_validation(tmp_path: Path) -> None:
+    parts = {"loss": 5.0, "contrastive_loss": 4.9, "diversity_loss": 0.5, "perplexity": 32.0}
+    history = of_pretraining(validated=True, **parts, chance=0.01, accuracy=0.3)
+    there = drawn(plot_curves(history, tmp_path / "h.png", [("perplexity", 64, "all codes alike often")]))
+    assert set(there) == {"loss", "perplexity", "accuracy"}
+    assert there["loss"]["contrastive, training"] == [[2, 4.9], [4, 4.9]]
+    assert there["loss"]["diversity, validation"] == [[4, 0.4]] and len(there["loss"]) == 6
+    assert there["perplexity"] == {
+        "training": [[2, 32.0], [4, 32.0]],
+        "validation": [[4, 31.9]],
+        "all codes alike often": [64],
+    }
+    assert set(there["accuracy"]) == {"training", "validation", "guessing"}
+    assert there["accuracy"]["guessing"] == [pytest.approx(-0.09)]  # the last that was logged
+
+
+def test_pretraining_without_validation_has_its_parts_too(tmp_path: Path) -> None:
+    parts = {"loss": 7.0, "loss_k64": 3.0, "loss_k512": 4.0, "accuracy_k64": 0.3, "accuracy_k512": 0.1}
+    levels = [("accuracy_k64", 0.02, "guessing"), ("accuracy_k512", 0.01, "guessing")]
+    figure = plot_curves(of_pretraining(validated=False, **parts), tmp_path / "h.png", levels)
+    there = drawn(figure)
+    assert set(there) == {"loss", "accuracy"}
+    assert set(there["loss"]) == {"all, training", "64 clusters, training", "512 clusters, training"}
+    assert there["accuracy"]["512 clusters, training"] == [[2, 0.1], [4, 0.1]]
+    assert there["accuracy"]["512 clusters, guessing"] == [0.01]
+    colours = {line.get_label(): line.get_color() for line in figure.axes[1].lines}
+    assert colours["64 clusters, guessing"] == colours["64 clusters, training"] != colours["512 clusters, training"]
 
 
 def test_numbers_show_value_and_interval(tmp_path: Path) -> None:

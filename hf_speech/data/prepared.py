@@ -65,7 +65,9 @@ def _load(source: str, config_name: str | None, streaming: bool) -> Mapping[str,
         return builder.as_dataset()
     except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        raise InputError(f"{source}: can't be loaded as a data set: {one_line(cause)}") from error
+        # A name without an owner is hardly ever one of the Hub's.
+        here = "" if "/" in source or folder.exists() else "there is no such file or folder here, and it "
+        raise InputError(f"{source}: {here}can't be loaded as a data set: {one_line(cause)}") from error
 
 
 def map_columns(rows: Any, columns: Mapping[str, str], source: str) -> Any:

@@ -25,7 +25,7 @@ from ..errors import InputError, list_some, lookup, unknown_name
 from .kaldi import kaldi_rows
 from .label_files import label_list_rows, labels_json_rows, path_list_rows
 from .prepared import map_columns, read_dataset
-from .problems import Problems
+from .problems import Problems, read_lines
 from .request import Request
 from .schema import Splits, near_miss
 from .stored import AUDIO_EXTENSIONS, LISTED, is_hidden, rows_of, stored_rows
@@ -127,10 +127,34 @@ def guess_reader(source: str | Path) -> str:
             return "csv"
         if (path / WAV_SCP).is_file():
             return "kaldi"
-        return "folder" if _looks_like_classes(path) else "dataset"
-    if path.suffix.lower() in TABLES or not HUB_NAME.fullmatch(str(source)):
+        if _looks_like_classes(path):
+            return "folder"
+        _refuse_without_data(source)
+        return "dataset"
+    if _is_like_a_file(str(source)) or not HUB_NAME.fullmatch(str(source)):
         raise InputError(f"{source}: there is no such file or folder; give a folder, a .csv file, or a name on the Hub")
     return "dataset"
+
+
+def _is_like_a_file(name: str) -> bool:
+    """Whether a name that nothing here has is that of a file: with an ending, and without an owner as on the Hub.
+
+    >>> _is_like_a_file("labelled.cvs"), _is_like_a_file("data/train.csv"), _is_like_a_file("user/data.v2")
+    (True, True, False)
+    """
+    suffix = Path(name).suffix.lower()
+    return suffix in TABLES or (bool(re.fullmatch(r"\.[a-z]\w*", suffix)) and "/" not in name)
+
+
+def _refuse_without_data(source: str | Path) -> None:
+    """Refuses a folder in which `datasets` would look for data in vain, or take what is said of a model for data."""
+    files = _files(Path(source))
+    if not files:
+        raise InputError(f"{source}: no file in it; give a folder of recordings, a .csv file, or a list")
+    kinds = {path.suffix.lower() for path in files}
+    is_model = (Path(source) / "config.json").is_file() and not kinds.isdisjoint({".safetensors", ".bin"})
+    if is_model and kinds.isdisjoint({*AUDIO_EXTENSIONS, ".parquet", ".arrow"}):
+        raise InputError(f"{source}: is a model's folder, no recordings; give the data")
 
 
 def _warn_of_near_misses(source: str | Path, splits: Splits) -> None:
@@ -247,7 +271,14 @@ def read_label_list(request: Request) -> Splits:
 
 def read_path_list(request: Request) -> Splits:
     """Rows from a file of lines `path`, see `path_list_rows`."""
-    return _listed(request, path_list_rows(Path(request.source).absolute(), request.audio_root, request.problems))
+    source = Path(request.source).absolute()
+    splits = path_list_rows(source, request.audio_root, request.problems)
+    mark = TABLES.get(source.suffix.lower())
+    if mark and not splits["train"] and any(mark in line for _, line in read_lines(source, Problems())):
+        raise InputError(
+            f"{request.source}: is a table ({source.suffix}), not a list of paths; leave --reader out, or say csv"
+        )
+    return _listed(request, splits)
 
 
 def read_labels_json(request: Request) -> Splits:

@@ -2,12 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from .making import provenance_section, recipe_section
-from .markdown import bullets, markdown_table
+from .markdown import bullets, listed, markdown_table
 from .training_data import training_data
-from .words import Facts, count, escaped, in_prose, interval_of, is_hub_id, percent, value_of, whole
+from .words import Facts, code, count, escaped, in_prose, interval_of, is_hub_id, percent, value_of, whole
 
 TASK = "speech-pretraining"
 CAPTION = "Loss during training, and what validation rows said"
@@ -15,7 +15,7 @@ CAPTION = "Loss during training, and what validation rows said"
 # Objective -> what the encoder learnt, and what each number is a share of.
 _LEARNT = {
     "contrastive": "without labels, to tell hidden frames from others of their utterance (as wav2vec 2.0 does it)",
-    "clusters": "without labels, of which clusters hidden frames are (masked prediction, as HuBERT and P-TAPT do it)",
+    "clusters": "of which clusters hidden frames are (masked prediction, as HuBERT and P-TAPT do it)",
     "labels": "of the labels of utterances, each of its frames by itself and all together (the first phase of P-TAPT)",
 }
 _SHARES = {
@@ -25,6 +25,12 @@ _SHARES = {
         "accuracy": "utterances whose label is told",
         "frame_accuracy": "frames from each of which alone the label of their utterance is told",
     },
+}
+# Objective -> what is trained beside the encoder, and what becomes of it.
+_BESIDE = {
+    "contrastive": "those of the codebooks among them, which are kept beside the encoder",
+    "clusters": "those of the heads among them, which are not kept",
+    "labels": "those of the heads among them, which are not kept",
 }
 
 
@@ -45,7 +51,7 @@ def sections(results: Facts, curves: str) -> list[str]:
         _use(results),
         _measured(results),
         training_data(results),
-        recipe_section(results),
+        recipe_section(_without_head(results)),
         *([f"![{CAPTION}]({curves})\n\n*{CAPTION}*"] if curves else []),
         _limits(results),
         provenance_section(results),
@@ -60,10 +66,26 @@ def _opening(results: Facts) -> str:
         f"# {escaped(model['name'])}",
         f"This is an encoder of speech, to be fine-tuned: it turns a waveform into frames, and answers no question by "
         f"itself. It {began}, and learnt of {escaped(data['name'])}, {_LEARNT[model['problem_type']]}.",
+        *_labels_before(results),
     ]
     if data["synthetic"]:
         parts.append("> **Adapted to synthetic speech.** A program made the speech that it learnt of.")
     return "\n\n".join(parts)
+
+
+def _labels_before(results: Facts) -> Iterator[str]:
+    """Where the clusters come from, and which labels are in what it began with: a sentence each."""
+    learnt = results["run"].get("pretraining") or {}
+    clusters, began = learnt.get("clusters"), learnt.get("backbone_labels")
+    if clusters:
+        trained = f", which was trained with {_labels(clusters['labels'])}" if clusters["labels"] else ""
+        yield f"The clusters are of layer {clusters['layer']} of {escaped(clusters['model'])}{trained}."
+    if began:
+        yield f"What it began as was trained with {_labels(began)}."
+
+
+def _labels(targets: Sequence[str]) -> str:
+    return f"the labels of {listed([code(target) for target in targets], 'and')}"
 
 
 def _use(results: Facts) -> str:
@@ -105,6 +127,14 @@ def _measured(results: Facts) -> str:
     return "\n\n".join(["## Results", markdown_table(header, rows), bullets(told)])
 
 
+def levels(results: Facts) -> list[tuple[str, float, str]]:
+    """What its curves are to be seen beside: metric, a value of it, and what that is."""
+    learnt = results["run"].get("pretraining") or {}
+    chance: Mapping[str, float] = results["model"].get("chance") or {}
+    told = [(name, share, "guessing") for name, share in chance.items()]
+    return told + ([("perplexity", learnt["codes"], "all codes alike often")] if "codes" in learnt else [])
+
+
 def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:
     model = results["model"]
     for metric in metrics:
@@ -125,6 +155,17 @@ def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:
         "nothing here tells."
     )
     yield f"The intervals come from a bootstrap over {metrics[0]['interval_unit']}s."
+
+
+def _without_head(results: Facts) -> Facts:
+    """The same for the table of settings, without what only a model with a head has."""
+    model, run = results["model"], results["run"]
+    recipe = {name: value for name, value in run["recipe"].items() if value is not False}
+    trained = recipe.get("trained_parameters")
+    if trained is not None:
+        recipe["trained_parameters"] = f"{trained:,}, {_BESIDE[model['problem_type']]}"
+    plain = {**model, "layer": None, "parameters": f"{model['parameters']:,}"}
+    return {**results, "model": plain, "run": {**run, "recipe": recipe}}
 
 
 def _limits(results: Facts) -> str:

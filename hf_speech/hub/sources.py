@@ -111,7 +111,7 @@ PAPERS: dict[str, Paper] = {
 
 # Kind of part -> name in its registry -> papers; none where a part is common knowledge, and needs no source.
 SOURCES: dict[str, dict[str, tuple[str, ...]]] = {
-    "objective": {"contrastive": ("wav2vec2",)},
+    "objective": {"contrastive": ("wav2vec2",), "clusters": ("hubert", "chen"), "labels": ("chen",)},
     "encoder": {
         "wav2vec2": ("wav2vec2",),
         "hubert": ("hubert",),

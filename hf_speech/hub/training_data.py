@@ -21,7 +21,7 @@ def training_data(results: Facts) -> str:
     link = f"[{name}](https://huggingface.co/datasets/{published})" if published else name
     title = "Training data" if is_trained(results) else "Data it was measured on"
     languages = ", ".join(data["language"]) or "not recorded"
-    target = f"target: {code(data['target'])}" if data["target"] else "its labels, if there are any, are not used"
+    target = f"target: {code(data['target'])}" if data["target"] else _unlabelled(results)
     parts = [
         f"## {title}",
         f"Data: {cell(link)}; {target}; language: {languages}; license of the data: {known(data['license'])}.",
@@ -33,6 +33,14 @@ def training_data(results: Facts) -> str:
     if data["unlabelled"]:
         parts.append(f"Rows without a label, not used: {data['unlabelled']}.")
     return "\n\n".join([*filter(None, parts), *_left_out(data["left_out"])])
+
+
+def _unlabelled(results: Facts) -> str:
+    """How far labels have no part in it: clusters may be those of a model that was trained with some."""
+    clusters = (results["run"].get("pretraining") or {}).get("clusters") or {}
+    if clusters.get("labels"):
+        return f"target: clusters that were made with labels of {listed(list(map(code, clusters['labels'])), 'and')}"
+    return "its labels, if there are any, are not used"
 
 
 def _splits(data: Facts) -> str:

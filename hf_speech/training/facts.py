@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ..data.home import find_dataset
+from ..data.tables import TABLES
 from ..data.targets import labels_of
 from ..public import without_places
 from .config import RunConfig
@@ -17,12 +18,17 @@ from .rows import RunRows
 
 
 def data_name(config: RunConfig) -> str:
-    """What the data is called: as given, a name on the Hub, or the folder that it lies in."""
+    """What the data is called: as given, a name on the Hub, a table by its own name, else the folder that it lies in.
+
+    A metadata.csv is the table of its folder, and has no name of its own.
+    """
     if config.run.data_name:
         return config.run.data_name
     path = Path(str(config.data.dataset))
     if not path.exists():
         return str(config.data.dataset)
+    if path.is_file() and path.suffix.lower() in TABLES and path.stem != "metadata":
+        return path.stem
     return path.absolute().parent.name if path.is_file() else path.absolute().name
 
 

@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from ..errors import InputError
 from ..hub.card import write_card
+from ..hub.encoder_card import levels
 from ..hub.words import is_of_trials
 from ..plots import FILE_NAMES, plot_curves, plot_name
 from ..ranks import told_of_lost_ranks
@@ -138,7 +139,9 @@ def summary(results: Results, folder: Path) -> str:
     width = max([10, *(len(number["name"]) + 1 for number in numbers)])
     for number in numbers:
         value, low, high = (number[key] for key in ("value", "low", "high"))
-        shown = "not defined" if value is None else f"{value:.3f}  95 % interval {low:.3f} to {high:.3f}"
+        guessing = (results.model.get("chance") or {}).get(number["name"])
+        chance = "" if guessing is None else f" (guessing {guessing:.3f})"
+        shown = "not defined" if value is None else f"{value:.3f}{chance}  95 % interval {low:.3f} to {high:.3f}"
         counted = "trials" if is_of_trials(number["name"]) else "utterances"
         by = f"({number['n']} {counted}, by {number['interval_unit']})"
         lines.append(f"  {number['split']:11}{number['name']:{width}}{shown} {by}")
@@ -151,7 +154,7 @@ def _tell(run: Run, results: Results, config_name: str, fresh: Path) -> None:
     (fresh / config_name).write_text(text, encoding="utf-8")
     history = run.trainer.state.log_history
     if any("loss" in entry or "eval_loss" in entry for entry in history):
-        plot_curves(history, fresh / FILE_NAMES["curves"])
+        plot_curves(history, fresh / FILE_NAMES["curves"], levels(vars(results)))
         write_metrics(history, fresh / METRICS)
     results.write(fresh)
     write_card(fresh)

@@ -235,8 +235,13 @@ def test_data_sets_at_fault_are_named(embedded: Dataset, tmp_path: Path) -> None
     with pytest.raises(InputError, match="no audio column; columns: mood, speaker; map one: columns audio=NAME"):
         load_rows(tmp_path / "mute")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: can't be loaded as a data set"):
+    with pytest.raises(InputError, match="empty: no file in it; give a folder of recordings, a .csv file, or a list"):
         load_rows(tmp_path / "empty")
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (tmp_path / "model" / name).write_text("{}")
+    with pytest.raises(InputError, match="model: is a model's folder, no recordings; give the data"):
+        load_rows(tmp_path / "model")
 
 
 def test_two_audio_columns_ask_which(embedded: Dataset, tmp_path: Path) -> None:
@@ -250,7 +255,7 @@ def test_two_audio_columns_ask_which(embedded: Dataset, tmp_path: Path) -> None:
     assert next(iter(stream)) == rows[0]
 
 
-@pytest.mark.parametrize("source", ["/no/such/folder", "missing.csv", "a/b/c", "./rows"])
+@pytest.mark.parametrize("source", ["/no/such/folder", "missing.csv", "labelled.cvs", "a/b/c", "./rows"])
 def test_a_source_that_is_not_there(source: str) -> None:
     with pytest.raises(InputError, match=f"^{source}: there is no such file or folder"):
         load_rows(source)
@@ -263,12 +268,30 @@ def test_a_file_that_is_no_table_and_an_unknown_reader(write_tone: Writer) -> No
         load_rows("x", reader="excel")
 
 
+def test_a_table_is_no_list_of_paths(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metadata.csv: is a table \(.csv\), not a list of paths; leave --reader out"):
+        load_rows(corpus, reader="path-list")
+    names = sorted(file.name for file in (corpus.parent / "audio").glob("*.wav"))
+    (tmp_path / "paths.csv").write_text("\n".join(names))  # a list, whatever it is called
+    assert len(load_rows(tmp_path / "paths.csv", reader="path-list", audio_root=corpus.parent / "audio")["train"]) > 3
+
+
 def test_a_name_on_the_hub_that_can_not_be_reached_is_one_line() -> None:
-    program = "from hf_speech.data.readers import load_rows; load_rows('nobody/nothing')"
+    program = """
+from hf_speech.data.readers import load_rows
+for name in ("my-recordngs", "nobody/nothing"):
+    try:
+        load_rows(name)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+"""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "InputError: nobody/nothing: can't be loaded as a data set: " in done.stderr.splitlines()[-1]
+    bare, owned = done.stdout.splitlines()
+    assert bare.startswith(
+        "InputError: my-recordngs: there is no such file or folder here, and it can't be loaded as a data set: "
+    )
+    assert owned.startswith("InputError: nobody/nothing: can't be loaded as a data set: ")
 
 
 def test_a_quote_that_is_not_closed_is_found_where_it_opens(tmp_path: Path) -> None:

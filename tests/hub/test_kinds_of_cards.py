@@ -15,6 +15,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.errors import InputError
 from hf_speech.hub.card import render_card
+from hf_speech.hub.encoder_card import levels
 from hf_speech.hub.recipe_card import is_recipe
 from hf_speech.hub.words import METRICS
 from hf_speech.metrics import CLASSIFICATION_METRICS, MULTILABEL_METRICS, ORDINAL_METRICS, REGRESSION_METRICS
@@ -220,6 +221,54 @@ def test_a_task_without_its_form_is_refused() -> None:
             del broken["model"]["tasks"][1]["labels"]
         with pytest.raises(InputError, match=said):
             validate(broken)
+
+
+def of_encoder(objective: str, **learnt: Any) -> dict[str, Any]:
+    """The results of the published encoder, as if it had learnt otherwise."""
+    content = vars(Results.read(REPOSITORY / "model_cards" / "wav2vec2-small-pretrained"))
+    content = copy.deepcopy(content) | {"metrics": []}
+    content["model"]["problem_type"] = content["run"]["recipe"]["objective"] = objective
+    content["run"]["pretraining"] = learnt
+    return content
+
+
+def test_a_card_of_an_encoder_says_whose_labels_its_clusters_know() -> None:
+    clusters = {"model": "1-pretrain", "layer": 3, "labels": ["emotion"]}
+    card = render_card(of_encoder("clusters", clusters=clusters))
+    assert "The clusters are of layer 3 of 1-pretrain, which was trained with the labels of `emotion`." in card
+    assert "target: clusters that were made with labels of `emotion`" in card
+    assert "without labels" not in card and "are not used" not in card
+    card = render_card(of_encoder("clusters", clusters={**clusters, "labels": []}, backbone_labels=["age", "gender"]))
+    assert "The clusters are of layer 3 of 1-pretrain.\n" in card and "are not used" in card
+    assert "What it began as was trained with the labels of `age` and `gender`." in card
+    assert "without labels, to tell hidden frames from others" in render_card(of_encoder("contrastive", codes=128))
+
+
+@pytest.mark.parametrize(
+    ("objective", "papers", "beside"),
+    [
+        ("contrastive", ["2006.11477"], "those of the codebooks among them, which are kept beside the encoder"),
+        ("clusters", ["2106.07447", "2110.06309"], "those of the heads among them, which are not kept"),
+        ("labels", ["2110.06309"], "those of the heads among them, which are not kept"),
+    ],
+)
+def test_a_card_of_an_encoder_names_the_papers_and_all_that_was_trained(
+    objective: str, papers: list[str], beside: str
+) -> None:
+    card = render_card(of_encoder(objective))
+    assert [
+        paper for paper in ("2006.11477", "2106.07447", "2110.06309") if f"arxiv.org/abs/{paper})" in card
+    ] == papers
+    assert f"| trained parameters | 563,104, {beside} |" in card and "| parameters | 538,272 |" in card
+    assert "| layer |" not in card and "| soft labels |" not in card
+
+
+def test_curves_of_an_encoder_are_seen_beside_guessing_and_all_codes() -> None:
+    assert levels(of_encoder("contrastive", codes=128)) == [
+        ("accuracy", 0.01039, "guessing"),
+        ("perplexity", 128, "all codes alike often"),
+    ]
+    assert levels(example()) == []
 
 
 def test_published_results_still_have_the_form() -> None:

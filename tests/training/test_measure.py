@@ -10,7 +10,7 @@ from hf_speech.hub.card import render_card
 from hf_speech.hub.words import hub_dataset
 from hf_speech.results import Results
 from hf_speech.training.arguments import read_config
-from hf_speech.training.facts import is_on_hub
+from hf_speech.training.facts import data_name, is_on_hub
 from hf_speech.training.measure import measure
 
 from ..conftest import write_fake_corpus
@@ -88,3 +88,16 @@ def test_what_is_read_from_the_hub_is_on_it(
     (tmp_path / "home" / "lab" / "levels").mkdir(parents=True)
     given = {"dataset": "lab/levels", "backbone": "owner/model", "target": "label", **fields}
     assert is_on_hub(read_config(None, given)) is on_hub
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("home/labelled.csv", "labelled"), ("home/metadata.csv", "home"), ("home/wav.scp", "home"), ("home", "home")],
+)
+def test_a_table_is_called_by_its_own_name(place: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    path = tmp_path / place
+    if not path.exists():
+        path.write_text("path\n")
+    given = {"dataset": str(path), "backbone": "owner/model", "target": "label"}
+    assert data_name(read_config(None, given)) == name
