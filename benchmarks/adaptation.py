@@ -1,6 +1,6 @@
 """What it brings that an encoder has learnt of speech first: from scratch, pretrained, TAPT and P-TAPT, by fold.
 
-    python -m benchmarks.adaptation --speech ../shared/data/speech      # two hours on two cores
+    python -m benchmarks.adaptation --speech ../shared/data/speech      # an hour and a half on two cores
 
 The encoder of the small models learns of the speaker pack without labels, as its recipe says
 (wav2vec2-small-pretrained; 34 minutes of speech, and at most ten minutes on two cores). Then emotion of acted German
@@ -34,7 +34,7 @@ from .real_speech import ROOT, SPEECH
 OUTPUT = ROOT / "benchmarks" / "results" / "adaptation.json"
 NAME = "wav2vec2-small-pretrained"
 KEPT = ("README.md", FILE_NAME, "curves.png")
-RUNS = 2
+RUNS = 1
 LIMITS = {"seconds of pretraining": 600.0, "chance over accuracy": 0.1, "codes not in use": 0.9}
 # Dropouts and masks of fine-tuning: a checkpoint brings those of its pretraining.
 FINE_TUNING = {
