@@ -6,14 +6,12 @@
 each in a process of its own. The same recordings come again under other names where there are too few, as files of
 their own. Told is the most memory that the process held (its largest resident set) from start to end, and how long it
 took. The frames that are fitted on lie on the disk meanwhile, so what grows with the speech is a line for each
-recording. glibc is told to give freed memory back (MALLOC_TRIM_THRESHOLD_): by itself it keeps the more of what the
-encoder's batches have left, the more lengths it has met, up to some 200 MB.
+recording.
 """
 
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +32,6 @@ from .real_speech import ROOT, SPEECH
 OUTPUT = ROOT / "benchmarks" / "results" / "cluster_memory.json"
 MINUTES = (10, 20, 40, 60)
 SIZE = 256
-ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 LIMITS = {"memory of 60 minutes over that of 10": 1.05}
 
 
@@ -87,7 +84,6 @@ def measure(minutes: float, model: Path, sources: list[Path], folder: Path) -> d
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **ALLOCATOR},
     )
     if run.returncode:
         raise SystemExit(run.stderr)
@@ -130,7 +126,6 @@ def main() -> None:
     content = {
         "counts": [64, 512, 4096],
         "dimensions": SIZE,
-        "allocator": ALLOCATOR,
         "clusters": rows,
         "run": run_facts(0, device="cpu", wall_seconds=time.perf_counter() - begun),
     }

@@ -1,8 +1,11 @@
-"""Memory that is free: glibc keeps it for itself, the more of it the more sizes were asked for."""
+"""Memory that libraries keep for themselves, the more of it the more lengths they have met."""
 
 import ctypes
 import functools
+import os
 from typing import Any
+
+_PLANS = 64
 
 
 @functools.cache
@@ -11,6 +14,15 @@ def _library() -> Any:
         return ctypes.CDLL("libc.so.6")
     except OSError:  # another system, or another library
         return None
+
+
+def keep_few_plans() -> None:
+    """Bounds what oneDNN keeps, unless the user has: plans, with code, of the last products and convolutions.
+
+    By itself it keeps 1,024, one for each shape; recordings give other shapes with each batch, and few come again. It
+    has to be said before the first product.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PLANS))
 
 
 def give_back() -> bool:

@@ -45,6 +45,20 @@ def real(*words: object, folder: Path | None = None) -> "subprocess.CompletedPro
     return subprocess.run(line, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
 
 
+def test_what_libraries_keep_for_themselves_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    command = [
+        sys.executable,
+        "-c",
+        "import os, hf_speech.cli as cli; cli.main(['train', '--fields']); print(dict(os.environ))",
+    ]
+    for given in (None, "7"):
+        if given:
+            monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", given)
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert f"'ONEDNN_PRIMITIVE_CACHE_CAPACITY': '{given or 64}'" in said
+
+
 def test_help_is_quick_and_lists_the_commands() -> None:
     said = real("--help")
     assert said.returncode == 0 and said.stderr == ""

@@ -18,6 +18,7 @@ from ..errors import (
     StoppedError,
 )
 from ..flags import take_fields
+from ..memory import keep_few_plans
 from ..pipes import until_closed
 from .cluster import add_cluster
 from .corpora import add_prepare
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done; 2: the input is at fault, one line on stderr says how; 1: a fault of ours, with its traceback; 130, 141
         and 143: ended by Ctrl-C, by a pipe that was closed (`| head`) and by SIGTERM.
     """
+    keep_few_plans()
     if argv is None:
         _spare_the_collector()
     return until_closed(lambda: _main(argv))
