@@ -28,6 +28,7 @@ def test_it_leads_to_every_page() -> None:
 
 def test_its_figures_stand_on_the_pages_that_say_how_they_were_measured() -> None:
     measured = PAGE["docs/results.md"].text + PAGE["docs/design.md"].text + PAGE["docs/cost.md"].text
+    measured += PAGE["docs/ways/adapt.md"].text
     section = README.text[README.text.index("## What was measured") : README.text.index("## What else there is")]
     cells = [cell.strip() for row in re.findall(r"^\|(.*)\|$", section, flags=re.MULTILINE) for cell in row.split("|")]
     figures = [cell for cell in cells if re.match(r"[\d.]+(e-\d+)?( \(|$)", cell)]

@@ -107,7 +107,7 @@ def test_predict_says_what_the_loaded_model_says(both: Path, corpus: Path, capsy
 def test_evaluate_on_the_same_rows_gives_the_same_numbers(both: Path, table: Path, tmp_path: Path) -> None:
     held_out = [row for row in read_table(table) if row["speaker_id"] in ("speaker04", "speaker05")]
     part = write_table(table.with_name("held_out_both.csv"), held_out)
-    assert command("evaluate", both, part, "--output-dir", tmp_path, "--data-name", table.parent.name) == 0
+    assert command("evaluate", both, part, "--output-dir", tmp_path, "--data-name", table.stem) == 0
     wanted = [metric for metric in read_results(both)["metrics"] if metric["split"] == "test"]
     assert read_results(tmp_path)["metrics"] == [{**metric, "split": "all"} for metric in wanted]
     assert (tmp_path / "predictions.csv").read_bytes() == (both / "predictions.csv").read_bytes()
