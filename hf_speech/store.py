@@ -102,14 +102,21 @@ class Store:
         Raises:
             InputError: see `places`.
         """
+        return dict(self.entries(wanted))
+
+    def entries(self, wanted: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """The same one by one, file by file, so that memory holds no more than is kept of them.
+
+        Raises:
+            InputError: see `places`.
+        """
         by_file: dict[str, list[str]] = {}
         for name, place in self.places(wanted).items():
             by_file.setdefault(place["file"], []).append(name)
-        found: dict[str, Tensor] = {}
         for path, names in by_file.items():
             with safe_open(path, framework="pt") as file:
-                found |= {name: file.get_tensor(name) for name in names}
-        return found
+                for name in names:
+                    yield name, file.get_tensor(name)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

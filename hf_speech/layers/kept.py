@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from safetensors import safe_open
 from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
@@ -80,14 +79,11 @@ def kept_features(
                     keep({names[place]: torch.from_numpy(values) for place, values in zip(block, said, strict=True)})
                     bar.update(round(sum(rows.select(block)["length"]) / SAMPLE_RATE))
     features = np.empty((len(names), len(encoder.layers), size), np.float32)
-    of_shards: dict[str, list[int]] = {}  # rows: all shards at once would be as much again
-    found = store.places(set(names))
+    rows_of: dict[str, list[int]] = {}
     for row, entry in enumerate(names):
-        of_shards.setdefault(found[entry]["file"], []).append(row)
-    for file, some in of_shards.items():
-        with safe_open(file, framework="np") as shard:
-            for row in some:
-                features[row] = shard.get_tensor(names[row])
+        rows_of.setdefault(entry, []).append(row)
+    for entry, values in store.entries(rows_of):  # all at once would take as much again
+        features[rows_of[entry]] = values.numpy()
     return features
 
 
