@@ -34,7 +34,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Measures what docs/results.md and docs/cost.md claim, on this machine; four hours. (`python -m benchmarks.speaker_choices`: one more.)
+# Measures what docs/results.md and docs/cost.md claim, on this machine; some six hours. (`python -m benchmarks.speaker_choices`: one more.)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
