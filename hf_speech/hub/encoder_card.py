@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from .making import provenance_section, recipe_section
 from .markdown import bullets, listed, markdown_table
@@ -125,14 +125,6 @@ def _measured(results: Facts) -> str:
     header = ("Metric", "Value", "95 % interval", "Data", "Split", "Utterances")
     told = list(_meanings(results, metrics))
     return "\n\n".join(["## Results", markdown_table(header, rows), bullets(told)])
-
-
-def levels(results: Facts) -> list[tuple[str, float, str]]:
-    """What its curves are to be seen beside: metric, a value of it, and what that is."""
-    learnt = results["run"].get("pretraining") or {}
-    chance: Mapping[str, float] = results["model"].get("chance") or {}
-    told = [(name, share, "guessing") for name, share in chance.items()]
-    return told + ([("perplexity", learnt["codes"], "all codes alike often")] if "codes" in learnt else [])
 
 
 def _meanings(results: Facts, metrics: list[Facts]) -> Iterator[str]:

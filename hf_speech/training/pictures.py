@@ -1,25 +1,43 @@
-"""Pictures of a finished run from what was measured: its embeddings in the plane, its trials, its learned layers."""
+"""Pictures of a finished run: its curves, and of what was measured its embeddings, its trials, its learned layers."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..plots import FILE_NAMES, plot_layers
+from ..plots import FILE_NAMES, plot_curves, plot_layers
+from ..results import Results
 from ..trial_plots import plot_det, plot_map
 from ..verification.maps import project
 from .tasks import metric_name
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
 
 FEWEST = 30  # utterances of a map: of fewer no groups can be seen
 _RANGES = 4  # of a number that is predicted, equally many utterances each
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], results: Results, path: Path) -> "Figure":
+    """What the log says of losses and metrics, beside what guessing would reach, and how many codes there are.
+
+    Args:
+        history: see `plots.plot_curves`.
+        results: of the run.
+        path: of the picture.
+    """
+    levels = [(name, share, "guessing") for name, share in (results.model.get("chance") or {}).items()]
+    learnt = results.run.get("pretraining") or {}
+    if "codes" in learnt:
+        levels.append(("perplexity", learnt["codes"], "all codes alike often"))
+    return plot_curves(history, path, levels)
 
 
 def draw_map(evaluation: "Evaluation", path: Path) -> None:

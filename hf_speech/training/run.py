@@ -14,9 +14,8 @@ from transformers import set_seed
 
 from ..errors import InputError
 from ..hub.card import write_card
-from ..hub.encoder_card import levels
 from ..hub.words import is_of_trials
-from ..plots import FILE_NAMES, plot_curves, plot_name
+from ..plots import FILE_NAMES, plot_name
 from ..ranks import told_of_lost_ranks
 from ..results import FILE_NAME, Results, group_of
 from ..verification.kept import BACKEND_FILE
@@ -33,6 +32,7 @@ from .folder import (
     remove_checkpoints,
     remove_leavings,
 )
+from .pictures import draw_curves
 from .publishing import check_publishing, publish
 from .stopping import told_where
 from .watch import METRICS, write_metrics
@@ -154,7 +154,7 @@ def _tell(run: Run, results: Results, config_name: str, fresh: Path) -> None:
     (fresh / config_name).write_text(text, encoding="utf-8")
     history = run.trainer.state.log_history
     if any("loss" in entry or "eval_loss" in entry for entry in history):
-        plot_curves(history, fresh / FILE_NAMES["curves"], levels(vars(results)))
+        draw_curves(history, results, fresh / FILE_NAMES["curves"])
         write_metrics(history, fresh / METRICS)
     results.write(fresh)
     write_card(fresh)

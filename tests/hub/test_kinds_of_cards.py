@@ -15,13 +15,13 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.errors import InputError
 from hf_speech.hub.card import render_card
-from hf_speech.hub.encoder_card import levels
 from hf_speech.hub.recipe_card import is_recipe
 from hf_speech.hub.words import METRICS
 from hf_speech.metrics import CLASSIFICATION_METRICS, MULTILABEL_METRICS, ORDINAL_METRICS, REGRESSION_METRICS
 from hf_speech.model_facts import model_facts
 from hf_speech.models.modeling import HfSpeechForSequenceClassification
 from hf_speech.results import Results, validate
+from hf_speech.training.pictures import draw_curves
 
 from ..models.tiny import lively, tiny_config
 from ..test_results import example
@@ -263,12 +263,15 @@ def test_a_card_of_an_encoder_names_the_papers_and_all_that_was_trained(
     assert "| layer |" not in card and "| soft labels |" not in card
 
 
-def test_curves_of_an_encoder_are_seen_beside_guessing_and_all_codes() -> None:
-    assert levels(of_encoder("contrastive", codes=128)) == [
-        ("accuracy", 0.01039, "guessing"),
-        ("perplexity", 128, "all codes alike often"),
-    ]
-    assert levels(example()) == []
+def test_curves_of_an_encoder_are_seen_beside_guessing_and_all_codes(tmp_path: Path) -> None:
+    parts = {"loss": 4.0, "contrastive_loss": 3.9, "perplexity": 40.0, "accuracy": 0.2}
+    history = [{"step": step, **parts} for step in (1, 2)]
+    found = Results(**of_encoder("contrastive", codes=128))
+    drawn = draw_curves(history, found, tmp_path / "curves.png")
+    dotted = {line.get_label(): line.get_ydata()[0] for axes in drawn.axes for line in axes.lines[1:]}
+    assert dotted["guessing"] == 0.01039 and dotted["all codes alike often"] == 128
+    plain = draw_curves([{"step": 1, "loss": 2.0}], Results(**example()), tmp_path / "plain.png")
+    assert [len(axes.lines) for axes in plain.axes] == [1]
 
 
 def test_published_results_still_have_the_form() -> None:
