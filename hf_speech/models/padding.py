@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoderLayer
 
+from .conv_products import conv_features, suits
 from .frames import conv_frames
 from .masking import length_mask
 
@@ -96,6 +97,8 @@ class MaskedFeatureEncoder(nn.Module):
         """Waveforms (B, T) with lengths (B,) in samples -> features (B, C, F); features (B, C, F) pass unchanged."""
         if waveforms.dim() == 3:
             return waveforms
+        if suits(self.conv_layers, waveforms):
+            return conv_features(self.conv_layers, waveforms, lengths)
         hidden_states = waveforms[:, None]
         first, *others = self.conv_layers
         if first.gradient_checkpointing and self.training and next(first.parameters()).requires_grad:
