@@ -36,7 +36,7 @@ from .models.embedding import evaluating
 from .models.frames import length_batches
 from .models.modeling import HfSpeechForSequenceClassification, HfSpeechPreTrainedModel
 from .models.tasks import Task
-from .outcome import BATCH_SECONDS, MAX_SECONDS, Inference, answers, average_of_pieces, over_speeds
+from .outcome import MAX_SECONDS, Inference, answers, average_of_pieces, over_speeds, padded_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def infer(
     rows: Dataset,
     *,
     max_seconds: float = MAX_SECONDS,
-    batch_seconds: float = BATCH_SECONDS,
+    batch_seconds: float | None = None,
     channel: int | str = "mean",
     description: str | None = None,
 ) -> Inference:
@@ -158,15 +158,16 @@ def infer(
         rows: N rows with `audio` and `length`, as `check_rows` gives them; those with the column `FROZEN` are for a
             model whose encoder was run once, and their audio is not read.
         max_seconds: the longest piece, seconds; where a feature extractor drops the end of such a one, what it keeps.
-        batch_seconds: padded seconds in a batch. A model that is not ours, whose numbers may depend on padding, gets
-            one utterance at a time, as its feature extractor makes it.
+        batch_seconds: padded seconds in a batch; None: see `outcome.padded_seconds`. A model that is not ours, whose
+            numbers may depend on padding, gets one utterance at a time, as its feature extractor makes it.
         channel: of multi-channel files; the column `channel` of a row stands above it.
         description: words beside the progress bar (shown on a terminal only); None: no bar.
     """
     pieces = chunk_rows(rows, max_seconds if _is_ours(model) else longest_heard(feature_extractor, max_seconds))
     owners = np.array([piece.row for piece in pieces])
     lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
-    batches = length_batches(lengths.tolist(), batch_seconds * SAMPLE_RATE if _is_ours(model) else 0.0)
+    seconds = padded_seconds(batch_seconds, model.device, torch.is_autocast_enabled(model.device.type))
+    batches = length_batches(lengths.tolist(), seconds * SAMPLE_RATE if _is_ours(model) else 0.0)
     listen = _listener(model, feature_extractor, rows, pieces, channel)
     collected: dict[str, np.ndarray] = {}
     with evaluating(model):

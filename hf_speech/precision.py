@@ -33,7 +33,7 @@ def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[No
     where = _device(device, before)
     if kind is torch.float16 and where.type == "cpu":
         raise InputError("dtype float16 is for GPUs, and the model runs on the CPU; take bfloat16, or float32")
-    half = kind in (torch.float16, torch.bfloat16)
+    half = kind is not None and is_half(kind)
     kinds = {name: values.dtype for name, values in _numbers(model)}  # a model may have weights of several
     try:
         model.to(where)
@@ -48,6 +48,21 @@ def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[No
         model.to(before)
         for name, values in _numbers(model):
             values.data = values.data.to(kinds.get(name, values.dtype))  # some models make buffers as they run
+
+
+def computed_in(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Within, products are made in a dtype; float32: as it is.
+
+    torch rounds the weights to 16 bits when they are first met within the outermost such context: around a whole pass
+    that is once, around a batch it is for each.
+    """
+    half = is_half(dtype)
+    return torch.autocast(device.type, dtype=dtype if half else None, enabled=half)
+
+
+def is_half(dtype: torch.dtype) -> bool:
+    """Whether a number has 16 bits."""
+    return dtype in (torch.float16, torch.bfloat16)
 
 
 def _numbers(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

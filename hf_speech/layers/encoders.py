@@ -28,6 +28,7 @@ from ..models.encoder import naming
 from ..models.modeling import HfSpeechModel
 from ..models.pooling import POOLINGS
 from ..names import refuse_missing_folder
+from ..precision import computed_in
 from ..ranks import local_device
 from ..verification.embedder import DTYPES
 
@@ -112,7 +113,7 @@ class LayeredEncoder:
         before = self.speech.device
         try:
             self.speech.to(self.device)
-            with evaluating(self.speech):
+            with evaluating(self.speech), computed_in(self.device, self.dtype):
                 yield
         finally:
             self.speech.to(before)
@@ -125,11 +126,11 @@ class LayeredEncoder:
             input_values (B, T), attention_mask (B, T), 1 at real samples, or None -> L tensors (B, F, D), one a layer,
             and the frame mask (B, F) bool; all on the model's device
         """
-        device, half = self.speech.device, self.dtype != torch.float32
+        device = self.speech.device
         values = input_values.to(device, self.speech.dtype)
         mask = None if attention_mask is None else attention_mask.to(device)
         is_layered = self.encoder.depth > 0
-        with torch.autocast(device.type, dtype=self.dtype if half else None, enabled=half):
+        with computed_in(device, self.dtype):
             encoded = self.encoder(values, mask, output_hidden_states=is_layered)
         states = [encoded.hidden_states[k] for k in self.layers] if is_layered else [encoded.frames]
         first = self._tokens

@@ -24,6 +24,7 @@ from ..models.frames import length_batches
 from ..models.masking import masked_mean
 from ..models.pooling import EPS
 from ..outcome import MAX_SECONDS, padded_seconds
+from ..precision import is_half
 from .encoders import LayeredEncoder
 
 STATISTICS = {"mean": 1, "mean+std": 2}  # poolings that can be put together from pieces -> vectors of a frame's size
@@ -181,7 +182,8 @@ def _heard(
 ) -> Iterator[tuple[list[_Piece], list[Tensor], Tensor]]:
     """Batch by batch: its pieces, the frames of each layer (B, F, D), and the mask of these."""
     pieces = _pieces_of(encoder, rows, places, max_seconds)
-    batches = _batches_of(pieces, padded_seconds(batch_seconds, encoder.device) * SAMPLE_RATE)
+    seconds = padded_seconds(batch_seconds, encoder.device, is_half(encoder.dtype))
+    batches = _batches_of(pieces, seconds * SAMPLE_RATE)
     heard = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     loader = Pieces([(heard, piece.chunk) for piece in pieces]).batches(
         batches, encoder.extractor, channel=channel, min_samples=encoder.min_samples, workers=workers

@@ -26,7 +26,7 @@ from ..models.embedding import evaluating
 from ..models.encoder import Encoder
 from ..models.frames import length_batches
 from ..models.pooling import POOLINGS
-from ..outcome import BATCH_SECONDS
+from ..outcome import padded_seconds
 from ..ranks import local_device
 from ..store import ENTRY_BYTES, Store, in_megabytes
 from .arguments import model_settings
@@ -184,7 +184,8 @@ class _Pass:
         store.require_room(size)
         self.speech.to(self.device)
         with store.adding() as keep:
-            for said in self._said(pieces, length_batches(lengths, BATCH_SECONDS * SAMPLE_RATE)):
+            budget = padded_seconds(None, self.device) * SAMPLE_RATE
+            for said in self._said(pieces, length_batches(lengths, budget)):
                 keep(said)
         self.speech.to("cpu")
 

@@ -14,6 +14,7 @@ from ..identity import digest_of_weights, heard_as, releases, settings_that_coun
 from ..inference import own_model
 from ..models.embedding import evaluating
 from ..models.modeling import HfSpeechPreTrainedModel
+from ..precision import computed_in
 from ..ranks import local_device
 
 FORMAT = 1  # of what is kept; to be raised when other numbers come out for the same audio
@@ -64,7 +65,7 @@ class Embedder:
         before = self.model.device
         try:
             self.model.to(self.device)
-            with evaluating(self.model):
+            with evaluating(self.model), computed_in(self.device, self.dtype):
                 yield
         finally:
             self.model.to(before)
@@ -78,8 +79,7 @@ class Embedder:
         """
         device = self.model.device
         values = batch["input_values"].to(device, self.model.dtype)
-        half = self.dtype != torch.float32
-        with torch.autocast(device.type, dtype=self.dtype if half else None, enabled=half):
+        with computed_in(device, self.dtype):
             outputs = self.model(values, attention_mask=batch["attention_mask"].to(device))
         return outputs.embeddings.float().cpu()
 
