@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from .data.speeds import speeds_in_names
 from .errors import InputError
 from .foreign import ask, brings_code, check_labels, longest_heard, named_if_unloadable, shortest_heard, tasks_of_config
 from .label_map import LabelMap
+from .memory import kept_memory
 from .models.configuration import BACKBONES
 from .models.embedding import evaluating
 from .models.frames import length_batches
@@ -170,7 +172,7 @@ def infer(
     batches = length_batches(lengths.tolist(), seconds * SAMPLE_RATE if _is_ours(model) else 0.0)
     listen = _listener(model, feature_extractor, rows, pieces, channel)
     collected: dict[str, np.ndarray] = {}
-    with evaluating(model):
+    with evaluating(model), kept_memory(model.device) if len(batches) > 1 else nullcontext():
         for batch in tqdm(batches, desc=description, disable=None if description else True, leave=False):
             for name, tensor in _named(listen(batch)).items():
                 values = tensor.float().cpu().numpy()

@@ -11,7 +11,7 @@ import numpy as np
 
 MAX_SECONDS = 30.0  # longer utterances are cut into pieces, which bounds memory
 BATCH_SECONDS = 60.0  # padded seconds in a batch
-# The same on a CPU, where larger products are no faster and new memory costs more; those of 16 bits gain by length.
+# The same on a CPU, where larger products are no faster and memory costs more; a transformer's in 16 bits are.
 CPU_SECONDS = {False: 20.0, True: 40.0}
 
 
@@ -56,11 +56,17 @@ class Inference:
         return next(iter(self.task_logits.values()))
 
 
-def padded_seconds(asked: float | None, device: Any, half: bool = False) -> float:
-    """Padded seconds in a batch: those that were asked for, else what suits a torch device, in 16 bits or more."""
+def padded_seconds(asked: float | None, device: Any, longer: bool = False) -> float:
+    """Padded seconds in a batch: those that were asked for, else what suits a torch device.
+
+    Args:
+        asked: seconds, or None.
+        device: on which is computed.
+        longer: whether a transformer computes in 16 bits.
+    """
     if asked is not None:
         return asked
-    return CPU_SECONDS[half] if device.type == "cpu" else BATCH_SECONDS
+    return CPU_SECONDS[longer] if device.type == "cpu" else BATCH_SECONDS
 
 
 def average_of_pieces(values: np.ndarray, owners: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:

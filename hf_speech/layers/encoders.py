@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PretrainedConfig, Wav
 from ..audio import SAMPLE_RATE
 from ..errors import InputError, lookup
 from ..identity import encoder_identity
+from ..memory import kept_memory
 from ..models.backbones import Wav2VecConfig
 from ..models.configuration import SSL_BACKBONES, HfSpeechConfig
 from ..models.conversion import stored_extractor
@@ -113,7 +114,7 @@ class LayeredEncoder:
         before = self.speech.device
         try:
             self.speech.to(self.device)
-            with evaluating(self.speech), computed_in(self.device, self.dtype):
+            with evaluating(self.speech), computed_in(self.device, self.dtype), kept_memory(self.device):
                 yield
         finally:
             self.speech.to(before)

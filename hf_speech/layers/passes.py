@@ -19,7 +19,6 @@ from ..audio import SAMPLE_RATE
 from ..data.chunks import Chunk, whole_rows
 from ..data.pieces import Pieces
 from ..errors import InputError, lookup
-from ..memory import give_back
 from ..models.frames import length_batches
 from ..models.masking import masked_mean
 from ..models.pooling import EPS
@@ -192,7 +191,6 @@ def _heard(
     with encoder.ready():
         for batch, tensors in zip(batches, shown, strict=True):
             yield [pieces[i] for i in batch], *encoder(**tensors)
-            give_back()
 
 
 def _pieces_of(

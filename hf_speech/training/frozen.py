@@ -22,6 +22,7 @@ from ..data.chunks import Chunk, chunk_rows
 from ..data.frozen import entry_names, with_places
 from ..data.pieces import Pieces
 from ..errors import InputError, list_some
+from ..memory import kept_memory
 from ..models.embedding import evaluating
 from ..models.encoder import Encoder
 from ..models.frames import length_batches
@@ -183,7 +184,7 @@ class _Pass:
         logger.info(told, len(pieces), sum(lengths) / SAMPLE_RATE, self.kind, in_megabytes(size), store.folder)
         store.require_room(size)
         self.speech.to(self.device)
-        with store.adding() as keep:
+        with store.adding() as keep, kept_memory(self.device):
             budget = padded_seconds(None, self.device) * SAMPLE_RATE
             for said in self._said(pieces, length_batches(lengths, budget)):
                 keep(said)

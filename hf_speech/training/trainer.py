@@ -20,6 +20,7 @@ from ..data.collator import augmented
 from ..data.targets import known, labels_of
 from ..errors import InputError, StoppedError, list_some
 from ..inference import infer, own_model, tasks_of
+from ..memory import kept_memory
 from ..models.embedding import evaluating
 from ..outcome import MAX_SECONDS, Inference
 from .checkpoints import checkpoints, publish, staging_folder, step_of_last, told_of_full_disk
@@ -191,7 +192,7 @@ class SpeechTrainer(Trainer):
         """
         self.watch.begin()
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), kept_memory(self.args.device):
                 # Once an epoch, where there are more workers than cores: they read files, and wait for them.
                 warnings.filterwarnings("ignore", message="This DataLoader will create")
                 return super().train(*arguments, **settings)

@@ -34,7 +34,6 @@ from ..errors import InputError, lookup
 from ..files import replacing
 from ..models.frames import length_batches
 from ..outcome import MAX_SECONDS, average_of_pieces, padded_seconds
-from ..precision import is_half
 from ..ranks import first_speaks, from_all, join_ranks, summed, told_of_lost_ranks, wait_for_all
 from ..store import ENTRY_BYTES, Store
 from .embedder import Embedder
@@ -94,7 +93,8 @@ def embed_files(
         cache: folder that keeps what was computed, by model and audio, for a run that goes on after a kill and for all
             later ones. None: nothing is kept.
         chunk_seconds: the longest piece; infinity: every utterance whole, which takes memory as the longest one does.
-        batch_seconds: padded seconds in a batch; None: 60 on an accelerator, on a CPU 20, or 40 in bfloat16.
+        batch_seconds: padded seconds in a batch; None: 60 on an accelerator; on a CPU 20, and 40 of a transformer in
+            bfloat16.
         dtype: see `Embedder`.
         channel: of multi-channel files: "mean" of all, or a number from 0; that of a row stands above it.
         on_bad: "raise" at utterances that can't be embedded, or "skip" them with a warning that names each.
@@ -209,7 +209,7 @@ class _Pass:
             InputError: see `embed_files`.
         """
         rank, ranks = join_ranks()
-        seconds = padded_seconds(batch_seconds, self.embedder.device, is_half(self.embedder.dtype))
+        seconds = padded_seconds(batch_seconds, self.embedder.device, self.embedder.gains)
         budget = seconds * SAMPLE_RATE if self.embedder.exact else 0.0
         batches = length_batches([piece.length for piece in self.pieces], budget)
         missing = self._recalled(batches[rank::ranks])
