@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .masking import length_mask
+from .masking import length_mask, runs_on_cpu
 from .registry import InputError
 
 
@@ -64,6 +64,14 @@ class MaskedBatchNorm(_BatchNorm):
 
 class MaskedBatchNorm1d(MaskedBatchNorm, nn.BatchNorm1d):
     """Of frames (B, C, T)."""
+
+    def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
+        """See the base class."""
+        rows = values.transpose(1, 2)
+        if self.training or not (rows.is_contiguous() and runs_on_cpu(values)):
+            return super().forward(values, counts)
+        # As (B, T, C) in memory: torch goes over a table in a seventh of the time.
+        return nn.BatchNorm1d.forward(self, rows.flatten(0, 1)).view(rows.shape).transpose(1, 2)
 
 
 class MaskedBatchNorm2d(MaskedBatchNorm, nn.BatchNorm2d):

@@ -1,12 +1,15 @@
-"""The convolutions of raw-waveform encoders as products of matrices, where nothing is trained and a CPU computes.
+"""Convolutions over time as products of matrices, on a CPU.
 
-torch hands a convolution over time to kernels that reach half of what the machine's product of matrices does, and lays
-channels out behind time. Here frames are rows, (frames, channels), all utterances of a batch one below the other. A
-convolution of stride s then takes s rows, which lie side by side in memory, as one row: kernel 2 and stride 2 are one
-product, kernel 3 and stride 2 are two, and nothing is copied. The group norm of the first layer needs no pass over its
-frames: that layer is linear, so mean and variance of each channel follow from those of the patches of the waveform, and
-the norm is put into its weights. Layers run in packs of some seconds, whose memory is used again and again: it is new
-memory that costs most otherwise, page by page.
+torch hands a convolution over time to kernels that reach half to nine tenths of what the machine's product of matrices
+does, and lays channels out before time. Here frames are rows, (frames, channels).
+
+`convolve` is one convolution of stride 1, in training too. `conv_features` are those of a raw-waveform encoder where
+none is trained. There all utterances of a batch stand one below the other, and a convolution of stride s takes s rows,
+which lie side by side in memory, as one row: kernel 2 and stride 2 are one product, kernel 3 and stride 2 are two, and
+nothing is copied. The group norm of the first layer needs no pass over its frames: that layer is linear, so mean and
+variance of each channel follow from those of the patches of the waveform, and the norm is put into its weights. Layers
+run in packs of some seconds, whose memory is used again and again: it is new memory that costs most otherwise, page by
+page.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .frames import conv_frames, hop, receptive_field
+from .masking import runs_on_cpu
 
 PACK_FRAMES = 192  # of the encoder's output in a pack; 3.8 s for wav2vec 2.0, whose first layer then has 25 MB
 
@@ -30,23 +34,39 @@ class Piece(NamedTuple):
     frames: int
 
 
+def convolve(conv: nn.Conv1d, values: Tensor) -> Tensor:
+    """A convolution of stride 1 without padding: (B, C, T) -> (B, C', T'), on a CPU laid out as (B, T', C')."""
+    if not (runs_on_cpu(values) and _is_plain(conv) and conv.stride == (1,)):
+        return conv(values)
+    rows, taps, step = values.transpose(1, 2), conv.kernel_size[0], conv.dilation[0]
+    if taps > 1:
+        size = rows.shape[1] - step * (taps - 1)
+        rows = torch.cat([rows[:, start : start + size] for start in range(0, step * taps, step)], dim=-1)
+    return F.linear(rows, conv.weight.transpose(1, 2).flatten(1), conv.bias).transpose(1, 2)
+
+
 def suits(layers: Sequence[Any], waveforms: Tensor) -> bool:
-    """Whether the convolutions can be run so: on a CPU, plain ones, none to be trained, no graph being recorded."""
-    if waveforms.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    """Whether the convolutions of an encoder can be run so: on a CPU, plain ones, none to be trained."""
+    if not runs_on_cpu(waveforms):
         return False
     trained = waveforms.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
-    return not (trained and torch.is_grad_enabled()) and all(_is_plain(layer) for layer in layers)
+    return not (trained and torch.is_grad_enabled()) and all(
+        _is_plain(layer.conv) and layer.conv.dilation == (1,) and not _is_heard(layer) for layer in layers
+    )
 
 
-def _is_plain(layer: Any) -> bool:
-    """Whether nothing was put in the place of the convolution, and nobody listens in."""
-    conv = layer.conv
+def _is_plain(conv: Any) -> bool:
+    """Whether a convolution is torch's own, with nothing put in its place, and nobody listens to it."""
     return (
         type(conv) is nn.Conv1d
-        and (conv.groups, conv.dilation, conv.padding) == (1, (1,), (0,))
+        and (conv.groups, conv.padding) == (1, (0,))
         and conv.weight.dtype in (torch.float32, torch.bfloat16)
-        and not any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())
+        and not _is_heard(conv)
     )
+
+
+def _is_heard(module: nn.Module) -> bool:
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def conv_features(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .conv_products import convolve
 from .frames import Count
 from .masking import length_mask, masked_mean, zero_padding
 from .registry import InputError
@@ -39,7 +40,7 @@ class Res2Layer(nn.Module):
         groups = [first]
         for group, layer in zip(others, self.layers, strict=True):
             groups.append(layer(group if len(groups) == 1 else group + groups[-1], counts))
-        return torch.cat(groups, dim=1)
+        return _beside(groups)
 
 
 class SqueezeExcitation(nn.Module):
@@ -91,7 +92,7 @@ class EcapaBlock(nn.Module):
 
     def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
         """Values (B, C, T), of which the first `counts` (B,) frames are real -> (B, C', T)."""
-        residual = values if self.shortcut is None else self.shortcut(values)
+        residual = values if self.shortcut is None else convolve(self.shortcut, values)
         inner = self.after(self.scales(self.before(values, counts), counts), counts)
         return torch.addcmul(residual, inner, self.excitation(inner, counts))
 
@@ -171,8 +172,13 @@ class EcapaTDNN(nn.Module):
             values = block(values, counts)
             outputs.append(values)
         if self.aggregation is not None:
-            values = self.aggregation(torch.cat(outputs, dim=1), counts)
+            values = self.aggregation(_beside(outputs), counts)
         return values.transpose(1, 2)
+
+
+def _beside(groups: Sequence[Tensor]) -> Tensor:
+    """Channels of (B, C, T) tensors side by side, laid out as (B, T, C), which is how a CPU computes them."""
+    return torch.cat([group.transpose(1, 2) for group in groups], dim=-1).transpose(1, 2)
 
 
 def _check(channels: Sequence[int], scale: int, se_channels: int) -> None:

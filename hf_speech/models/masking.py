@@ -50,12 +50,20 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
         (B, C, before + T + after); what stands behind `before + lengths[b] + after` has no meaning.
     """
     batch, channels, size = values.shape
+    by_frames = values.stride(1) == 1 and runs_on_cpu(values)
     if lengths is None:
-        if size > max(before, after):
+        if size > max(before, after) and not by_frames:
             return F.pad(values, (before, after), mode="reflect")
         lengths = torch.full((batch,), size, device=values.device)
     places = torch.arange(-before, size + after, device=values.device).expand(batch, -1)
     period = (2 * (lengths[:, None] - 1)).clamp(min=1)
     folded = places.remainder(period)
     source = torch.minimum(folded, period - folded).clamp(max=size - 1)
+    if by_frames:  # as (B, T, C) in memory: whole frames are copied, and what comes out lies so too
+        return values.transpose(1, 2)[torch.arange(batch)[:, None], source].transpose(1, 2)
     return values.gather(2, source[:, None].expand(-1, channels, -1))
+
+
+def runs_on_cpu(values: Tensor) -> bool:
+    """Whether it is a CPU that computes, now: no graph is recorded, which another may run."""
+    return values.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .batchnorm import MaskedBatchNorm1d
+from .conv_products import convolve
 from .frames import Count
 from .masking import reflect, zero_padding
 from .registry import InputError, lookup
@@ -40,7 +41,7 @@ class TDNNLayer(nn.Module):
         """Values (B, C, T), of which the first `counts` (B,) frames are real -> (B, C', T)."""
         if self.reach:
             values = reflect(values, counts, self.reach, self.reach)
-        return self.norm(self.activation(self.conv(values)), counts)
+        return self.norm(self.activation(convolve(self.conv, values)), counts)
 
 
 class XVectorTDNN(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_speech.models import padding
-from hf_speech.models.conv_products import conv_features, packs, suits
+from hf_speech.models.conv_products import conv_features, convolve, packs, suits
 from hf_speech.models.frames import conv_frames
 from hf_speech.models.modeling import HfSpeechModel
 
@@ -137,6 +137,33 @@ def test_features_of_a_frozen_stack_carry_gradients_to_what_stands_behind() -> N
     model(torch.randn(2, 4_000)).embeddings.sum().backward()
     trained = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
     assert trained and not any("feature_extractor" in name for name in trained)
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "bias"), [(1, 1, True), (3, 1, False), (3, 4, True), (5, 2, True)])
+def test_one_convolution_and_its_gradients_are_torch_s(kernel: int, dilation: int, bias: bool) -> None:
+    conv = nn.Conv1d(6, 4, kernel, dilation=dilation, bias=bias)
+    found, wanted = (torch.randn(2, 6, 20, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    slopes = torch.randn(2, 4, 20 - dilation * (kernel - 1))
+    gradients = []
+    for values, way in ((found, lambda values: convolve(conv, values)), (wanted, conv)):
+        conv.zero_grad()
+        out = way(values.requires_grad_())
+        (out * slopes).sum().backward()
+        gradients.append([out, values.grad, *[p.grad.clone() for p in conv.parameters()]])
+    for ours, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, other, atol=TOLERANCE, rtol=TOLERANCE)
+    assert gradients[0][0].transpose(1, 2).is_contiguous()
+
+
+def test_one_convolution_that_is_padded_strided_or_listened_to_is_torch_s_own() -> None:
+    values, heard = torch.randn(1, 2, 9), []
+    for options in ({"stride": 2}, {"padding": 1}, {"groups": 2}):
+        conv = nn.Conv1d(2, 2, 3, **options)
+        assert torch.equal(convolve(conv, values), conv(values))
+    conv = nn.Conv1d(2, 2, 3)
+    conv.register_forward_hook(lambda *_: heard.append(True))
+    convolve(conv, values)
+    assert heard
 
 
 @pytest.mark.parametrize("seed", range(20))
