@@ -284,7 +284,9 @@ def _resampler(old_rate: int, new_rate: int) -> Any:
 
 def _to_mono(block: np.ndarray, channel: int | Literal["mean"]) -> np.ndarray:
     """(samples, channels) -> (samples,)."""
-    return block.mean(axis=1) if channel == "mean" else block[:, channel]
+    if channel == "mean":
+        return block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+    return block[:, channel]
 
 
 def _count_decoded(decoder: Decoder, begin: int, stop: int) -> int:

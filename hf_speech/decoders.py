@@ -96,6 +96,9 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     if shortfall:
         raise damaged(name, shortfall)
     file.seek(0)
+    if file.read(8)[4:] == b"ftyp":  # MP4, which libsndfile does not read
+        return AvDecoder(file, name, "mp4")
+    file.seek(0)
     try:
         sound = sf.SoundFile(file)
     except (sf.SoundFileError, TypeError):  # TypeError: soundfile takes the suffix .raw at its word and asks for a rate
@@ -150,7 +153,7 @@ class SoundFileDecoder:
 
 
 class AvDecoder:
-    """Decodes through FFmpeg's libraries.
+    """Decodes through FFmpeg's libraries; its name of the container, where that is known, spares looking for it.
 
     Positions are counted from the first sample of a decode of the whole file, so the encoder's priming, which an MP4
     edit list hides, is never counted. Only AAC-LC in MP4 is sought in: there the time stamps are exact to the sample.
@@ -160,13 +163,14 @@ class AvDecoder:
     ISO/IEC 14496-3, 4.6.13) come from a random generator, so there a crop has other noise than the slice of the whole.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, kind: str | None = None) -> None:
         import av
 
         self.name = name
         file.seek(0)
+        options = {"format_whitelist": AV_FORMATS}
         try:
-            self._container: Any = av.open(file, options={"format_whitelist": AV_FORMATS}, metadata_errors="replace")
+            self._container: Any = av.open(file, format=kind, options=options, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
             mend = "give a whole file of sound (wav, flac, ogg, mp3, m4a, aac, webm)"
             raise InputError(f"{name}: not audio that soundfile or PyAV can read, or truncated; {mend}") from error
@@ -203,22 +207,34 @@ class AvDecoder:
         """See `Decoder`."""
         import av
 
-        to_float = av.AudioResampler(format="fltp")
+        to_float = None
         if self.exact:
             stop = min(stop, self.header_samples())  # what lies behind is the padding of the last frame
+        held: list[np.ndarray] = []  # frames have some 20 ms: they are given on many at a time
+        size = 0
         try:
             here = None if self._seek_before(start) else 0
             for frame in self._container.decode(self._stream):
                 if here is None:
                     here = frame.pts - self._origin
-                for part in to_float.resample(frame):
-                    block = part.to_ndarray().T
-                    wanted = block[max(start - here, 0) : max(stop - here, 0)]
-                    if len(wanted):
-                        yield wanted
-                    here += len(block)
+                if frame.format.name == "fltp":
+                    parts = [frame]
+                else:
+                    to_float = to_float or av.AudioResampler(format="fltp")
+                    parts = to_float.resample(frame)
+                for part in parts:
+                    channels = _channels_of(part)
+                    wanted = channels[:, max(start - here, 0) : max(stop - here, 0)]
+                    here += channels.shape[1]
+                    held.append(wanted)
+                    size += wanted.shape[1]
+                if size >= BLOCK:
+                    yield np.concatenate(held, axis=1).T
+                    held, size = [], 0
                 if here >= stop:
-                    return
+                    break
+            if size:
+                yield np.concatenate(held, axis=1).T
         except (av.FFmpegError, ValueError) as error:
             raise damaged(self.name, error) from error
 
@@ -232,6 +248,12 @@ class AvDecoder:
     def close(self) -> None:
         """See `Decoder`."""
         self._container.close()
+
+
+def _channels_of(frame: Any) -> np.ndarray:
+    """A frame of planar floats -> (channels, samples), which are the frame's own where there is one channel."""
+    planes = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
+    return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
 
 class ArrayDecoder:
