@@ -1,0 +1,143 @@
+"""Embedding files with an encoder of base size, against the pipeline of transformers with the same weights.
+
+    python -m benchmarks encoder        # a quarter of an hour
+
+The stock pipeline gets waveforms that are read with soundfile, one at a time and eight at a time, padded to the
+longest; ours gets the files. Ours answers in float32 and bfloat16, by the last layer and by the sixth of twelve. All
+ways run by turns over the same recordings. Both compute the same: the stock model's classifier gives the scores of the
+pipeline from our embeddings. Beside them runs a product of matrices, whose rate is what the machine can do: the
+operations of a pass over the samples that are real, over its time, as a share of that rate.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    AutoModelForAudioClassification,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    Wav2Vec2Model,
+    pipeline,
+)
+
+from hf_speech import HfSpeechModel, from_stock
+from hf_speech.verification.embeddings import embed_files
+
+from .machine import SIDE, operations, product
+from .rows import Row
+from .sample import Sample
+from .turns import by_turns, ratio
+
+ROUNDS, LABELS = 3, 7
+DTYPES = ("float32", "bfloat16")
+AT_LEAST = {("last", "float32"): 1.1, ("last", "bfloat16"): 3.0, ("6", "float32"): 1.5, ("6", "bfloat16"): 4.5}
+COSINE, SCORES, SHARE = 0.999, 1e-4, 0.9
+
+
+def read(files: Sequence[Path]) -> list[NDArray]:
+    """Waveforms, as a user of the pipeline reads them."""
+    return [soundfile.read(path, dtype="float32")[0] for path in files]
+
+
+def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = None) -> list[Row]:
+    """All rows of this file.
+
+    Args:
+        sample: the recordings.
+        rounds: how often each way is timed.
+        config: of the encoder; None: base size.
+    """
+    torch.manual_seed(0)
+    config = config or Wav2Vec2Config()
+    config.num_labels = LABELS
+    files = {str(path): path for path in sample.files}
+    with tempfile.TemporaryDirectory() as folder:
+        Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+        extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+        extractor.save_pretrained(folder)
+        stock = AutoModelForAudioClassification.from_pretrained(folder).eval()
+        asked = pipeline("audio-classification", model=stock, feature_extractor=extractor, device="cpu")
+        half = config.num_hidden_layers // 2
+        models = {
+            "last": from_stock(folder).eval(),
+            str(half): HfSpeechModel.from_backbone(folder, layer=half, pooling="mean").eval(),
+        }
+
+        def piped(batch: int) -> list[Any]:
+            return asked(read(sample.files), batch_size=batch, top_k=None)
+
+        found: dict[tuple[str, str], NDArray] = {}
+
+        def embedded(layer: str, dtype: str) -> None:
+            found[layer, dtype] = embed_files(models[layer], extractor, files, dtype=dtype).vectors
+
+        ours = {(layer, dtype): f"layer {layer}, {dtype}" for layer in models for dtype in DTYPES}
+        ways = {f"pipeline of {batch}": lambda batch=batch: piped(batch) for batch in (1, 8)}
+        ways |= {name: lambda key=key: embedded(*key) for key, name in ours.items()}
+        with torch.device("meta"):
+            bare = Wav2Vec2Model._from_config(config, attn_implementation="eager").eval()
+        work = operations(bare, sample.seconds)
+        ways["product"] = product(SIDE["cpu"], torch.float32)
+        times = by_turns(ways, rounds)
+        best = min(
+            (name for name in ways if name.startswith("pipeline")), key=lambda name: sorted(times[name])[rounds // 2]
+        )
+        apart = _scores_apart(stock, found["last", "float32"], piped(1))
+    if apart > SCORES:
+        raise SystemExit(f"the scores of the pipeline and of our embeddings differ by {apart:.1e}")
+    made = []
+    for (layer, dtype), name in ours.items():
+        cosine = lowest_cosine(found[layer, dtype], found[layer, "float32"])
+        if cosine < COSINE:
+            raise SystemExit(f"{name}: the cosine to float32 is {cosine}")
+        target = AT_LEAST[("last" if layer == "last" else "6", dtype)]
+        made.append(
+            Row(
+                f"embedding, {name}",
+                f"embedding {sample.total:.0f} s of speech, wav2vec2 of base size, {dtype}, "
+                + ("last layer" if layer == "last" else f"layer {layer} of {config.num_hidden_layers}"),
+                f"transformers' `pipeline` (float32, all layers, {best.removeprefix('pipeline of ')} at a time)",
+                ratio(times[name], times[best]),
+                target,
+                same=f"scores within {apart:.1e}" if dtype == "float32" else f"cosine to float32 {cosine:.5f}",
+                facts={
+                    "seconds": times[name],
+                    "other_seconds": {way: times[way] for way in ways if way.startswith("pipeline")},
+                    "audio_seconds_per_second": sample.total / sorted(times[name])[rounds // 2],
+                    "lowest_cosine": cosine,
+                },
+            )
+        )
+    made.append(
+        Row(
+            "share of the machine",
+            "operations a second of that encoder, float32, files being read",
+            "a product of matrices, 2048 x 2048, float32",
+            ratio(times["layer last, float32"], times["product"], work / (2 * SIDE["cpu"] ** 3)),
+            SHARE,
+            facts={"operations": work, "product_seconds": times["product"]},
+        )
+    )
+    return made
+
+
+@torch.no_grad()
+def _scores_apart(stock: Any, pooled: NDArray, answers: Sequence[Any]) -> float:
+    """The largest difference between the pipeline's scores and those of our embeddings."""
+    ours = stock.classifier(stock.projector(torch.from_numpy(pooled))).softmax(-1).numpy()
+    names = [stock.config.id2label[i] for i in range(LABELS)]
+    theirs = np.array([[{one["label"]: one["score"] for one in said}[name] for name in names] for said in answers])
+    return float(np.abs(ours - theirs).max())
+
+
+def lowest_cosine(some: NDArray, others: NDArray) -> float:
+    """Of the vectors of two (N, E), row by row."""
+    norms = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    return float(((some * others).sum(1) / norms).min())

@@ -1,0 +1,77 @@
+"""What the machine itself can do, on the device and the threads that the benchmarks take.
+
+Products of matrices, copies, Fourier transforms.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .turns import seconds_of
+
+SIDE = {"cpu": 2048, "cuda": 8192}
+BEST_OF = 7
+
+
+def rates(device: str = "cpu") -> dict[str, float]:
+    """Operations, bytes or transforms a second: the best of some runs, which is what the machine can do."""
+    side = SIDE[device]
+    found = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        found[f"gemm_{name}_flops"] = 2 * side**3 / _best(product(side, dtype, device))
+    source = torch.randn(side * side * 4, device=device)
+    target = torch.empty_like(source)
+    # Each byte is read once and written once.
+    found["copy_bytes"] = 2 * source.nbytes / _best(lambda: target.copy_(source))
+    waves = torch.randn(256, 400, device=device)
+    found["fft_of_400_points"] = len(waves) / _best(lambda: torch.fft.rfft(waves))
+    return found
+
+
+def product(side: int, dtype: torch.dtype, device: str = "cpu") -> Callable[[], Any]:
+    """A product of two square matrices."""
+    one, other = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
+    return lambda: one @ other
+
+
+def flops(module: Callable[..., Any], shapes: dict[str, torch.Tensor]) -> int:
+    """Floating-point operations of a forward pass, a multiplication and an addition counted as two; nothing is run.
+
+    Args:
+        module: on the meta device, with eager attention: the counter knows matrix products and convolutions.
+        shapes: its arguments, on the meta device.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(**shapes)
+    return counter.get_total_flops()
+
+
+def _best(way: Callable[[], Any]) -> float:
+    way()
+    # Short calls are timed many at a time, for a clock's sake.
+    begun = time.perf_counter()
+    way()
+    calls = max(1, round(0.05 / (time.perf_counter() - begun)))
+
+    def many() -> None:
+        for _ in range(calls):
+            way()
+
+    return min(seconds_of(many) for _ in range(BEST_OF)) / calls
+
+
+def operations(model: Any, seconds: Sequence[float], rate: int = 16_000) -> int:
+    """Of a forward pass over waveforms of such lengths, without padding.
+
+    Args:
+        model: of transformers, on the meta device, with eager attention.
+        seconds: of each.
+        rate: samples a second.
+    """
+    lengths = [round(each * rate) for each in seconds]
+    with torch.device("meta"):
+        found = {n: flops(model, {"input_values": torch.empty(1, n)}) for n in sorted(set(lengths))}
+    return sum(found[n] for n in lengths)

@@ -1,0 +1,126 @@
+"""Claims of speed: what was compared, how the pairs came out, what they are held to; and the files of such claims."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_speech.files import replacing
+from hf_speech.results import device_name, run_facts
+
+from .turns import Ratio
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        name: by which it is found again, and replaced by a later run.
+        work: what is done.
+        against: what it is compared with.
+        ratio: the other's time over ours.
+        at_least: what the median is held to.
+        computed: whether the other's time was reckoned from a part of its work.
+        same: what both compute, how far apart; in words.
+        facts: seconds, rates and sizes.
+        most: further limits, name of a fact -> the most it may be.
+    """
+
+    name: str
+    work: str
+    against: str
+    ratio: Ratio
+    at_least: float
+    computed: bool = False
+    same: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    most: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[str]:
+        """What falls short, in words."""
+        short = [] if self.ratio.median >= self.at_least else [f"{self.ratio.median:.3g} of {self.at_least:g} times"]
+        return short + [
+            f"{name} {self.facts[name]:.3g}, limit {limit:g}"
+            for name, limit in self.most.items()
+            if self.facts[name] > limit
+        ]
+
+    def __str__(self) -> str:
+        found = f"{self.ratio.median:.3g} times ({self.ratio.smallest:.3g} to {self.ratio.largest:.3g})"
+        verdict = f"SHORT: {'; '.join(self.broken)}" if self.broken else f"at least {self.at_least:g}"
+        return f"{self.name}: {self.work}, against {self.against}: {found}; {verdict}"
+
+
+def results_file(device: str = "cpu") -> Path:
+    """Where the figures of a device are kept, by its name in words."""
+    words = re.findall(r"[a-z0-9]+", device_name(device).lower())
+    return RESULTS / f"{'-'.join(word for word in words if word not in ('r', 'tm'))}.json"
+
+
+def write_rows(path: Path, rows: Sequence[Row], facts: dict[str, Any], device: str, begun: float) -> None:
+    """Puts rows into a file, in the place of those of the same name; others stay, each with the run that made it.
+
+    Args:
+        path: of the file.
+        rows: that were measured.
+        facts: further parts of the file.
+        device: as torch names it.
+        begun: when the run began, by `time.perf_counter`.
+    """
+    there, run = _read(path), _run(device, begun)
+    made = {row.name: asdict(row) | {"run": run} for row in rows}
+    _write(path, there | facts | {"rows": there.get("rows", {}) | made})
+
+
+def write_facts(path: Path, facts: dict[str, Any], device: str, begun: float) -> None:
+    """Puts parts into such a file, each with the run that made it; arguments as in `write_rows`."""
+    run = _run(device, begun)
+    _write(path, _read(path) | {name: {"found": found, "run": run} for name, found in facts.items()})
+
+
+def _run(device: str, begun: float) -> dict[str, Any]:
+    run = run_facts(0, device=device, wall_seconds=round(time.perf_counter() - begun, 1))
+    return {name: run[name] for name in ("commit", "versions", "device", "wall_seconds")}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of such a file."""
+    found = _read(path)["rows"].values()
+    names = Row.__dataclass_fields__
+    return [
+        Row(**{key: value for key, value in row.items() if key in names} | {"ratio": Ratio(**row["ratio"])})
+        for row in found
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown, as the README has them."""
+    lines = ["| work | against | times as fast: median (smallest to largest) | held to |", "|---|---|---|---|"]
+    for row in rows:
+        ratio = row.ratio
+        mark = ", computed" if row.computed else ""
+        found = f"{_short(ratio.median)} ({_short(ratio.smallest)} to {_short(ratio.largest)}{mark})"
+        held = f"{row.at_least:g}" + (f"; falls short: {'; '.join(row.broken)}" if row.broken else "")
+        lines.append(f"| {row.work} | {row.against} | {found} | {held} |")
+    return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
