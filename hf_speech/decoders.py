@@ -226,8 +226,12 @@ class AvDecoder:
                     channels = _channels_of(part)
                     wanted = channels[:, max(start - here, 0) : max(stop - here, 0)]
                     here += channels.shape[1]
-                    held.append(wanted)
-                    size += wanted.shape[1]
+                    if held and len(held[0]) != len(wanted):  # another number of channels from here on
+                        yield np.concatenate(held, axis=1).T
+                        held, size = [], 0
+                    if wanted.shape[1]:
+                        held.append(wanted)
+                        size += wanted.shape[1]
                 if size >= BLOCK:
                     yield np.concatenate(held, axis=1).T
                     held, size = [], 0
