@@ -16,7 +16,38 @@ _WITHIN = {_MMAP_MOST: 0, _TRIM: -1, _TOP_PAD: 64 << 20}  # -1: never
 # What glibc comes to by itself where large tensors come and go; before anything is set it follows what is freed.
 _AFTERWARDS = {_MMAP_MOST: 65_536, _MMAP_FROM: 32 << 20, _TRIM: 64 << 20, _TOP_PAD: 128 << 10}
 _ROOM, _PAGE, _ADVISE_LARGE = 2 << 30, 2 << 20, 14
-_lock, _holders = threading.Lock(), [0]
+
+
+class _Holders:
+    """Who wants freed memory to be kept, now."""
+
+    def __init__(self) -> None:
+        self.lock, self.count = threading.Lock(), 0
+
+    def enter(self) -> None:
+        with self.lock:
+            self.count += 1
+            if self.count == 1:
+                _set(_WITHIN)
+                _take_large_pages()
+
+    def leave(self) -> None:
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                _set(_AFTERWARDS)
+                give_back()
+
+    def begin_anew(self) -> None:
+        """In a process that was forked meanwhile, such as one that reads ahead, nobody does."""
+        if self.count:
+            self.__init__()  # type: ignore[misc]
+            _set(_AFTERWARDS)
+
+
+_holders = _Holders()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_holders.begin_anew)
 
 
 @functools.cache
@@ -54,28 +85,21 @@ def kept_memory(device: Any) -> Iterator[None]:
     """Within, on a CPU, tensors get the memory of those that are gone, in large pages; afterwards it is given back.
 
     By itself glibc asks the system for the memory of each large tensor and gives it back at once. The system clears it,
-    in pages of 4 kB: of an ECAPA-TDNN's pass in bfloat16 that was a third of the time. It is nothing where there is
-    another library, or where the user has told glibc what to do.
+    in pages of 4 kB: of an ECAPA-TDNN's pass in bfloat16 that was a third of the time. Afterwards glibc no longer
+    learns from which size on to ask the system, but stays at 32 MB, where it would come to. Nothing is done where there
+    is another library, and where the user has told glibc what to do, or bounded the memory.
 
     Args:
         device: of torch, on which is computed.
     """
-    if device.type != "cpu" or _library() is None or _users_choice():
+    if device.type != "cpu" or _library() is None or _is_users_choice():
         yield
         return
-    with _lock:
-        _holders[0] += 1
-        if _holders[0] == 1:
-            _set(_WITHIN)
-            _take_large_pages()
+    _holders.enter()
     try:
         yield
     finally:
-        with _lock:
-            _holders[0] -= 1
-            if not _holders[0]:
-                _set(_AFTERWARDS)
-                give_back()
+        _holders.leave()
 
 
 def _set(values: dict[int, int]) -> None:
@@ -83,8 +107,14 @@ def _set(values: dict[int, int]) -> None:
         _library().mallopt(what, value)
 
 
-def _users_choice() -> bool:
-    return any(name.startswith("MALLOC_") or name in ("GLIBC_TUNABLES", "LD_PRELOAD") for name in os.environ)
+def _is_users_choice() -> bool:
+    import resource
+
+    bounded = any(
+        resource.getrlimit(which)[0] != resource.RLIM_INFINITY for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    )
+    told = any(name.startswith("MALLOC_") or name in ("GLIBC_TUNABLES", "LD_PRELOAD") for name in os.environ)
+    return bounded or told
 
 
 def _take_large_pages() -> None:
