@@ -168,7 +168,8 @@ def infer(
     pieces = chunk_rows(rows, max_seconds if _is_ours(model) else longest_heard(feature_extractor, max_seconds))
     owners = np.array([piece.row for piece in pieces])
     lengths = np.array([piece.length for piece in pieces], dtype=np.float64)
-    seconds = padded_seconds(batch_seconds, model.device, torch.is_autocast_enabled(model.device.type))
+    longer = gains_by_length(model, torch.is_autocast_enabled(model.device.type))
+    seconds = padded_seconds(batch_seconds, model.device, longer)
     batches = length_batches(lengths.tolist(), seconds * SAMPLE_RATE if _is_ours(model) else 0.0)
     listen = _listener(model, feature_extractor, rows, pieces, channel)
     collected: dict[str, np.ndarray] = {}
@@ -223,6 +224,11 @@ def _listener(
 
 def _is_ours(model: PreTrainedModel) -> bool:
     return isinstance(own_model(model), HfSpeechPreTrainedModel)
+
+
+def gains_by_length(model: PreTrainedModel, half: bool) -> bool:
+    """Whether longer batches are faster on a CPU too: those of a transformer of ours that computes in 16 bits."""
+    return half and _is_ours(model) and own_model(model).encoder.depth > 0
 
 
 def _named(outputs: Any) -> dict[str, torch.Tensor]:

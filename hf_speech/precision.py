@@ -53,8 +53,8 @@ def placed(model: Any, device: str = "auto", dtype: str = "auto") -> Iterator[No
 def computed_in(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Within, products are made in a dtype; float32: as it is.
 
-    torch rounds the weights to 16 bits when they are first met within the outermost such context: around a whole pass
-    that is once, around a batch it is for each.
+    torch rounds weights to 16 bits when they are first met within the outermost such context, and keeps those that can
+    be trained as they are: around a whole pass that is once, around a batch it is for each.
     """
     half = is_half(dtype)
     return torch.autocast(device.type, dtype=dtype if half else None, enabled=half)

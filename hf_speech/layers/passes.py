@@ -181,7 +181,7 @@ def _heard(
 ) -> Iterator[tuple[list[_Piece], list[Tensor], Tensor]]:
     """Batch by batch: its pieces, the frames of each layer (B, F, D), and the mask of these."""
     pieces = _pieces_of(encoder, rows, places, max_seconds)
-    seconds = padded_seconds(batch_seconds, encoder.device, is_half(encoder.dtype))
+    seconds = padded_seconds(batch_seconds, encoder.device, encoder.encoder.depth > 0 and is_half(encoder.dtype))
     batches = _batches_of(pieces, seconds * SAMPLE_RATE)
     heard = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     loader = Pieces([(heard, piece.chunk) for piece in pieces]).batches(

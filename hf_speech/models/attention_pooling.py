@@ -164,21 +164,20 @@ class AttentivePooling(AttentionPooling):
     def attend(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
         """See `AttentionPooling`; a frame's weight is the mean over the dimensions."""
         mask = frame_mask[..., None]
-        frames = frames.masked_fill(~mask, 0.0)
-        numbers = frames.float()
-        hidden = self._hidden(frames, numbers, mask).relu().transpose(1, 2)
+        numbers = frames.masked_fill(~mask, 0.0).float()
+        hidden = self._hidden(numbers, mask).relu().transpose(1, 2)
         hidden = self.norm(hidden, frame_mask.sum(-1)).transpose(1, 2).tanh()
         weights = masked_softmax(self.score(hidden).float(), mask, dim=1)
         return _statistics(numbers, weights).to(frames.dtype), weights.mean(-1)
 
-    def _hidden(self, frames: Tensor, numbers: Tensor, mask: Tensor) -> Tensor:
-        """Frames, and the same in float32 -> what the small network's first layer says of each."""
+    def _hidden(self, numbers: Tensor, mask: Tensor) -> Tensor:
+        dtype = self.hidden.weight.dtype
         if not self.global_context:
-            return self.hidden(frames)
+            return self.hidden(numbers.to(dtype))
         # What the utterance's statistics add is the same at every frame: it is worked out once.
         of_frame, of_utterance = self.hidden.weight.split([self.output_size // 2, self.output_size], dim=1)
-        statistics = _statistics(numbers, mask / mask.sum(1, keepdim=True)).to(frames.dtype)
-        return F.linear(frames, of_frame) + F.linear(statistics, of_utterance, self.hidden.bias)[:, None]
+        statistics = _statistics(numbers, mask / mask.sum(1, keepdim=True)).to(dtype)
+        return F.linear(numbers.to(dtype), of_frame) + F.linear(statistics, of_utterance, self.hidden.bias)[:, None]
 
 
 def check_heads(heads: int, size: int) -> None:

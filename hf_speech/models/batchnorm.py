@@ -68,7 +68,8 @@ class MaskedBatchNorm1d(MaskedBatchNorm, nn.BatchNorm1d):
     def forward(self, values: Tensor, counts: Tensor | None = None) -> Tensor:
         """See the base class."""
         rows = values.transpose(1, 2)
-        if self.training or not (rows.is_contiguous() and runs_on_cpu(values)):
+        of_real_frames = self.training and (counts is not None or values.numel() <= values.shape[1])
+        if of_real_frames or not (rows.is_contiguous() and runs_on_cpu(values)):
             return super().forward(values, counts)
         # As (B, T, C) in memory: torch goes over a table in a seventh of the time.
         return nn.BatchNorm1d.forward(self, rows.flatten(0, 1)).view(rows.shape).transpose(1, 2)

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as module_code
 
 from .frames import conv_frames, hop, receptive_field
 from .masking import runs_on_cpu
 
+_NORMS = (type(None), nn.LayerNorm)
 PACK_FRAMES = 192  # of the encoder's output in a pack; 3.8 s for wav2vec 2.0, whose first layer then has 25 MB
 
 
@@ -45,13 +47,23 @@ def convolve(conv: nn.Conv1d, values: Tensor) -> Tensor:
     return F.linear(rows, conv.weight.transpose(1, 2).flatten(1), conv.bias).transpose(1, 2)
 
 
-def suits(layers: Sequence[Any], waveforms: Tensor) -> bool:
-    """Whether the convolutions of an encoder can be run so: on a CPU, plain ones, none to be trained."""
-    if not runs_on_cpu(waveforms):
+def suits(layers: Sequence[Any], waveforms: Tensor, first_norm: type[nn.Module]) -> bool:
+    """Whether the convolutions of an encoder can be run so: on a CPU, plain ones, none to be trained.
+
+    Args:
+        layers: see `conv_features`.
+        waveforms: that are to be run.
+        first_norm: what may norm each channel over an utterance, behind the first convolution.
+    """
+    if not runs_on_cpu(waveforms) or torch._C._are_functorch_transforms_active():
         return False
     trained = waveforms.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
     return not (trained and torch.is_grad_enabled()) and all(
-        _is_plain(layer.conv) and layer.conv.dilation == (1,) and not _is_heard(layer) for layer in layers
+        _is_plain(layer.conv)
+        and layer.conv.dilation == (1,)
+        and not _is_heard(layer)
+        and type(getattr(layer, "layer_norm", None)) in ((*_NORMS, first_norm) if layer is layers[0] else _NORMS)
+        for layer in layers
     )
 
 
@@ -60,13 +72,17 @@ def _is_plain(conv: Any) -> bool:
     return (
         type(conv) is nn.Conv1d
         and (conv.groups, conv.padding) == (1, (0,))
+        and conv.weight.device.type == "cpu"
         and conv.weight.dtype in (torch.float32, torch.bfloat16)
         and not _is_heard(conv)
     )
 
 
 def _is_heard(module: nn.Module) -> bool:
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    """Whether something stands before, behind or in place of the call of a module or its parts."""
+    if module_code._global_forward_hooks or module_code._global_forward_pre_hooks:
+        return True
+    return any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules())
 
 
 def conv_features(
@@ -213,9 +229,9 @@ class _Stack:
         rows = slice(place * step, (place + piece.frames + spare) * step)
         frames = self.entry[rows]
         first(piece.row, piece.first * step, frames)
-        frames = _activated(frames, self.layers[0].activation)
-        if frames is not self.buffers[0][rows]:
-            self.buffers[0][rows] = frames
+        done = _activated(frames, self.layers[0].activation)
+        if done is not frames or self.entry is not self.buffers[0]:
+            self.buffers[0][rows] = done
 
     def run(self, count: int) -> Tensor:
         """The layers, on so many frames of the encoder's output -> (count, C)."""
@@ -253,7 +269,9 @@ def _convolved(frames: Tensor, taps: Sequence[Tensor], bias: Tensor | None, stri
 
 
 def _normed(frames: Tensor, norm: nn.LayerNorm) -> Tensor:
-    weight, bias = (None if one is None else one.to(frames.dtype) for one in (norm.weight, norm.bias))
+    # torch takes parameters of more bits than what they norm, and none of fewer.
+    dtype = torch.promote_types(norm.weight.dtype, frames.dtype) if norm.elementwise_affine else None
+    weight, bias = (None if one is None else one.to(dtype) for one in (norm.weight, norm.bias))
     return F.layer_norm(frames, norm.normalized_shape, weight, bias, norm.eps)
 
 

@@ -50,7 +50,7 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
         (B, C, before + T + after); what stands behind `before + lengths[b] + after` has no meaning.
     """
     batch, channels, size = values.shape
-    by_frames = values.stride(1) == 1 and runs_on_cpu(values)
+    by_frames = values.stride(1) == 1 and runs_on_cpu(values) and not torch.is_grad_enabled()
     if lengths is None:
         if size > max(before, after) and not by_frames:
             return F.pad(values, (before, after), mode="reflect")

@@ -97,7 +97,7 @@ class MaskedFeatureEncoder(nn.Module):
         """Waveforms (B, T) with lengths (B,) in samples -> features (B, C, F); features (B, C, F) pass unchanged."""
         if waveforms.dim() == 3:
             return waveforms
-        if suits(self.conv_layers, waveforms):
+        if suits(self.conv_layers, waveforms, MaskedGroupNorm):
             return conv_features(self.conv_layers, waveforms, lengths)
         hidden_states = waveforms[:, None]
         first, *others = self.conv_layers

@@ -11,14 +11,14 @@ from transformers import Wav2Vec2FeatureExtractor
 from ..data.checks import MIN_SAMPLES
 from ..errors import InputError, lookup
 from ..identity import digest_of_weights, heard_as, releases, settings_that_count
-from ..inference import own_model
+from ..inference import gains_by_length, own_model
 from ..memory import kept_memory
 from ..models.embedding import evaluating
 from ..models.modeling import HfSpeechPreTrainedModel
 from ..precision import computed_in, is_half
 from ..ranks import local_device
 
-FORMAT = 1  # of what is kept; to be raised when other numbers come out for the same audio
+FORMAT = 2  # of what is kept; to be raised when other numbers come out for the same audio
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Fields of our configuration that decide the embedding; heads, losses and thresholds come after it.
 _FIELDS = ("layer", "neck", "neck_config", "pooling", "pooling_config", "projection", "projection_config")
@@ -53,7 +53,7 @@ class Embedder:
         whole = own_model(model)
         self.exact = isinstance(whole, HfSpeechPreTrainedModel)
         self.model: Any = whole.base_model if self.exact else whole
-        self.gains: bool = is_half(self.dtype) and self.exact and whole.encoder.depth > 0
+        self.gains: bool = gains_by_length(model, is_half(self.dtype))
         self.min_samples: int = max(whole.encoder.min_samples if self.exact else 0, MIN_SAMPLES)
         self.size: int = self.model.output_size if self.exact else self._size_of_stock()
 

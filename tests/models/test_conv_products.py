@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from hf_speech.models import padding
 from hf_speech.models.conv_products import conv_features, convolve, packs, suits
 from hf_speech.models.frames import conv_frames
 from hf_speech.models.modeling import HfSpeechModel
+from hf_speech.models.padding import MaskedGroupNorm
 
 from .tiny import LENGTHS, RAW_BACKBONES, SIZE, STABLE, TOLERANCE, lively, padded, tiny_config, waveforms
 
@@ -51,7 +53,7 @@ def real_frames(encoder: Any, features: Tensor, lengths: Tensor) -> list[Tensor]
 def test_products_give_what_the_layers_give(kind: str, pack_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, batch, lengths = encoder_of(kind), padded(waveforms(LENGTHS), SIZE), torch.tensor(LENGTHS)
     values = batch["input_values"]
-    assert suits(encoder.conv_layers, values)
+    assert suits(encoder.conv_layers, values, MaskedGroupNorm)
     wanted = by_layers(encoder, values, lengths, monkeypatch)
     found = conv_features(encoder.conv_layers, values, lengths, pack_frames)
     assert found.shape == wanted.shape
@@ -66,7 +68,7 @@ def test_every_encoder_takes_that_way_and_gives_what_its_layers_give(
     backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder, values, lengths = encoder_of(backbone=backbone), waveforms((5_000,))[0][None], torch.tensor([5_000])
-    assert suits(encoder.conv_layers, values)
+    assert suits(encoder.conv_layers, values, MaskedGroupNorm)
     wanted = by_layers(encoder, values, lengths, monkeypatch)
     torch.testing.assert_close(encoder(values, lengths), wanted, atol=TOLERANCE, rtol=TOLERANCE)
 
@@ -84,6 +86,16 @@ def test_nothing_in_the_padding_reaches_any_frame_of_the_result() -> None:
 
 
 @torch.no_grad()
+def test_an_utterance_of_no_numbers_leaves_its_neighbours_as_they_are() -> None:
+    encoder, lengths = encoder_of(), torch.tensor([2_000, 3_000, 2_500])
+    values = padded(waveforms(lengths.tolist()), 3_100)["input_values"]
+    clean = conv_features(encoder.conv_layers, values, lengths)
+    values[1] = torch.nan
+    found = conv_features(encoder.conv_layers, values, lengths)
+    assert torch.equal(found[[0, 2]], clean[[0, 2]]) and found[1, :, :5].isnan().all()
+
+
+@torch.no_grad()
 def test_a_steady_offset_and_silence_are_normed_as_by_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, lengths = encoder_of(), torch.tensor([4_000, 4_000])
     values = torch.stack([waveforms((4_000,))[0] + 3.0, torch.full((4_000,), 0.0)])
@@ -91,12 +103,13 @@ def test_a_steady_offset_and_silence_are_normed_as_by_the_layers(monkeypatch: py
     torch.testing.assert_close(encoder(values, lengths), wanted, atol=10 * TOLERANCE, rtol=TOLERANCE)
 
 
+@pytest.mark.parametrize("kind", ["group", "layer", "biased"])
 @pytest.mark.parametrize("autocast", [True, False])
 @torch.no_grad()
-def test_in_16_bits_products_are_rounded_and_the_first_norm_is_not(
-    autocast: bool, monkeypatch: pytest.MonkeyPatch
+def test_in_16_bits_it_is_no_farther_from_float32_than_the_layers_are(
+    autocast: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder, lengths = encoder_of(), torch.tensor(LENGTHS)
+    encoder, lengths = encoder_of(kind), torch.tensor(LENGTHS)
     values = padded(waveforms(LENGTHS), SIZE)["input_values"]
     exact = conv_features(encoder.conv_layers, values, lengths)
     if not autocast:
@@ -112,23 +125,33 @@ def test_in_16_bits_products_are_rounded_and_the_first_norm_is_not(
             for features in (found, other)
         )
     ]
-    assert 0 < apart[0] <= apart[1] * 1.1  # no farther from float32 than the layers are
+    assert 0 < apart[0] <= apart[1] * 1.1
 
 
 def test_a_part_that_is_trained_or_listened_to_or_replaced_is_left_to_torch() -> None:
     encoder, values = encoder_of(), torch.randn(1, 4_000)
-    assert not suits(encoder.conv_layers, values)  # all is trained
+    assert not suits(encoder.conv_layers, values, MaskedGroupNorm)  # all is trained
     encoder.requires_grad_(False)
-    assert suits(encoder.conv_layers, values)
-    assert not suits(encoder.conv_layers, values.requires_grad_())
+    assert suits(encoder.conv_layers, values, MaskedGroupNorm)
+    assert not suits(encoder.conv_layers, values.requires_grad_(), MaskedGroupNorm)
     with torch.no_grad():
-        assert suits(encoder.conv_layers, values)
+        assert suits(encoder.conv_layers, values, MaskedGroupNorm)
         handle = encoder.conv_layers[1].conv.register_forward_hook(lambda *_: None)
-        assert not suits(encoder.conv_layers, values)
+        assert not suits(encoder.conv_layers, values, MaskedGroupNorm)
         handle.remove()
-        assert not suits(encoder.conv_layers, values.to("meta"))
+        encoder.conv_layers[1].conv.forward = lambda values: values
+        assert not suits(encoder.conv_layers, values, MaskedGroupNorm)
+        del encoder.conv_layers[1].conv.forward
+        listener = register_module_forward_hook(lambda *_: None)
+        assert not suits(encoder.conv_layers, values, MaskedGroupNorm)
+        listener.remove()
+        norm, encoder.conv_layers[0].layer_norm = encoder.conv_layers[0].layer_norm, nn.InstanceNorm1d(8)
+        assert not suits(encoder.conv_layers, values, MaskedGroupNorm)
+        encoder.conv_layers[0].layer_norm = norm
+        assert suits(encoder.conv_layers, values, MaskedGroupNorm)
+        assert not suits(encoder.conv_layers, values.to("meta"), MaskedGroupNorm)
         encoder.conv_layers[1].conv = nn.Conv1d(8, 8, 3, stride=2, padding=1)
-        assert not suits(encoder.conv_layers, values)
+        assert not suits(encoder.conv_layers, values, MaskedGroupNorm)
 
 
 def test_features_of_a_frozen_stack_carry_gradients_to_what_stands_behind() -> None:
