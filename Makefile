@@ -34,7 +34,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Measures what docs/results.md and docs/cost.md claim, on this machine; some six hours. (`python -m benchmarks.speaker_choices`: one more.)
+# Speed, side by side with other tools, into the README's table; within an hour. (`python -m benchmarks results`: what
+# docs/results.md and the rest of docs/cost.md say, some five hours; `python -m benchmarks.speaker_choices`: one more.)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 

@@ -12,8 +12,6 @@ recording.
 import argparse
 import csv
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import cycle
@@ -26,6 +24,7 @@ from hf_speech.audio import SAMPLE_RATE, read_audio, write_audio
 from hf_speech.files import replacing
 from hf_speech.results import run_facts
 
+from .commands import cost_of
 from .limits import hold
 from .real_speech import ROOT, SPEECH
 
@@ -62,32 +61,10 @@ def write_model(folder: Path) -> None:
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
 
 
-def measure_one(words: list[str]) -> None:
-    """In a process of its own: the command, and what it held."""
-    from hf_speech.cli import main as command
-
-    begun = time.perf_counter()
-    status = command(["cluster", *words])
-    seconds = time.perf_counter() - begun
-    # Not getrusage: it counts what the process that started this one held as well.
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    most = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    print(json.dumps({"status": status, "seconds": seconds, "bytes": most}))
-
-
 def measure(minutes: float, model: Path, sources: list[Path], folder: Path) -> dict[str, Any]:
     speech, output = folder / f"speech{minutes}", folder / f"clusters{minutes}"
     files = write_speech(speech, sources, minutes)
-    words = [str(model), str(speech), "--layer", "2", "--output-dir", str(output)]
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cluster_memory", "--run", *words],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    if run.returncode:
-        raise SystemExit(run.stderr)
-    found = json.loads(run.stdout.splitlines()[-1])
+    cost = cost_of("cluster", model, speech, "--layer", "2", "--output-dir", output)
     facts = json.loads((output / "clusters.json").read_text(encoding="utf-8"))
     frames = facts["codebook"]["frames"]
     return {
@@ -95,8 +72,8 @@ def measure(minutes: float, model: Path, sources: list[Path], folder: Path) -> d
         "recordings": files,
         "frames": frames,
         "bytes_of_frames": 4 * SIZE * frames,
-        "bytes": found["bytes"],
-        "seconds": found["seconds"],
+        "bytes": cost.bytes,
+        "seconds": cost.seconds,
         "use": facts["codebook"]["use"],
     }
 
@@ -105,10 +82,7 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with speaker/ (%(default)s)")
-    parser.add_argument("--run", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.run:
-        return measure_one(options.run)
     begun, root = time.perf_counter(), options.speech / "speaker"
     with (root / "metadata.csv").open(encoding="utf-8", newline="") as file:
         sources = [root / row["path"] for row in csv.DictReader(file)]

@@ -31,16 +31,20 @@ def cost_of(*words: object) -> Cost:
     return Cost(**json.loads(run.stdout.splitlines()[-1]))
 
 
+def most_memory() -> int:
+    """The largest resident set of this process, bytes."""
+    # Not getrusage: it counts what the process that started this one held as well.
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def main() -> None:
     from hf_speech.cli import main as command
 
     begun = time.perf_counter()
     status = command(sys.argv[1:])
     seconds = time.perf_counter() - begun
-    # Not getrusage: it counts what the process that started this one held as well.
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    most = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "bytes": most}))
+    print(json.dumps({"seconds": seconds, "bytes": most_memory()}))
     raise SystemExit(status)
 
 

@@ -32,6 +32,7 @@ from hf_speech.data.pieces import Pieces
 from hf_speech.data.recordings import rows_of_files
 from hf_speech.layers.encoders import LayeredEncoder, load_layers
 from hf_speech.layers.kept import kept_features
+from hf_speech.memory import kept_memory
 from hf_speech.models.frames import length_batches
 from hf_speech.models.modeling import HfSpeechModel
 from hf_speech.outcome import padded_seconds
@@ -59,8 +60,9 @@ def passed(model: HfSpeechModel, extractor: Any, rows: Dataset) -> NDArray:
     batches = length_batches(lengths, padded_seconds(None, model.device) * SAMPLE_RATE)
     loader = pieces.batches(batches, extractor, channel="mean", min_samples=model.encoder.min_samples)
     pooled = np.empty((len(rows), model.output_size), np.float32)
-    for batch, tensors in zip(batches, loader, strict=True):
-        pooled[batch] = model(**tensors).embeddings.numpy()
+    with kept_memory(model.device):
+        for batch, tensors in zip(batches, loader, strict=True):
+            pooled[batch] = model(**tensors).embeddings.numpy()
     return pooled
 
 

@@ -3,7 +3,6 @@
 Products of matrices, copies, Fourier transforms.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,10 +50,7 @@ def flops(module: Callable[..., Any], shapes: dict[str, torch.Tensor]) -> int:
 
 def _best(way: Callable[[], Any]) -> float:
     way()
-    # Short calls are timed many at a time, for a clock's sake.
-    begun = time.perf_counter()
-    way()
-    calls = max(1, round(0.05 / (time.perf_counter() - begun)))
+    calls = max(1, round(0.05 / seconds_of(way)))  # short calls are timed many at a time, for a clock's sake
 
     def many() -> None:
         for _ in range(calls):

@@ -5,7 +5,7 @@
 Recordings of 8 s, put together from the real ones, are prepared as Parquet (embedded flac and m4a), loaded with
 `load_dataset`, and read row by row: fetching the row and decoding are both counted. Whole rows are decoded with
 soundfile (flac) and with torchcodec (m4a), or with PyAV where torchcodec does not run; both have FFmpeg's decoder. The
-crops are the same samples of the same starts: flac to the bit, m4a to its decoder's start within a block.
+crops are the same samples, flac to the bit, m4a to 1e-5.
 """
 
 import io

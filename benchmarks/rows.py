@@ -70,13 +70,13 @@ def write_rows(path: Path, rows: Sequence[Row], facts: dict[str, Any], device: s
     Args:
         path: of the file.
         rows: that were measured.
-        facts: further parts of the file.
+        facts: of the run.
         device: as torch names it.
         begun: when the run began, by `time.perf_counter`.
     """
-    there, run = _read(path), _run(device, begun)
+    there, run = _read(path), _run(device, begun) | facts
     made = {row.name: asdict(row) | {"run": run} for row in rows}
-    _write(path, there | facts | {"rows": there.get("rows", {}) | made})
+    _write(path, there | {"rows": there.get("rows", {}) | made})
 
 
 def write_facts(path: Path, facts: dict[str, Any], device: str, begun: float) -> None:
@@ -102,7 +102,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of such a file."""
-    found = _read(path)["rows"].values()
+    found = _read(path).get("rows", {}).values()
     names = Row.__dataclass_fields__
     return [
         Row(**{key: value for key, value in row.items() if key in names} | {"ratio": Ratio(**row["ratio"])})
@@ -110,15 +110,22 @@ def read_rows(path: Path) -> list[Row]:
     ]
 
 
+def section(path: Path) -> str:
+    """What the README has of such a file: where it was measured, and its rows as a table."""
+    rows, run = read_rows(path), next(iter(_read(path)["rows"].values()))["run"]
+    place = path.relative_to(RESULTS.parent.parent)
+    return f"On {run['device']} ([figures]({place})):\n\n{table(rows)}"
+
+
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown, as the README has them."""
-    lines = ["| work | against | times as fast: median (smallest to largest) | held to |", "|---|---|---|---|"]
+    """The rows as Markdown."""
+    lines = ["| work | against | times as fast (smallest to largest) | held to |", "|---|---|---|---|"]
     for row in rows:
         ratio = row.ratio
-        mark = ", computed" if row.computed else ""
-        found = f"{_short(ratio.median)} ({_short(ratio.smallest)} to {_short(ratio.largest)}{mark})"
-        held = f"{row.at_least:g}" + (f"; falls short: {'; '.join(row.broken)}" if row.broken else "")
-        lines.append(f"| {row.work} | {row.against} | {found} | {held} |")
+        spread = "" if ratio.rounds == 1 else f" ({_short(ratio.smallest)} to {_short(ratio.largest)})"
+        held = f"{row.at_least:.2g}" + (f"; falls short: {'; '.join(row.broken)}" if row.broken else "")
+        mark = "*" if row.computed else ""
+        lines.append(f"| {row.work} | {row.against} | {_short(ratio.median)}{mark}{spread} | {held} |")
     return "\n".join(lines)
 
 

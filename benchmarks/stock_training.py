@@ -57,6 +57,7 @@ def main() -> None:
         model.freeze_feature_encoder()
     else:
         model.freeze_base_model()
+        model.freeze_feature_encoder()  # or its input is made to carry gradients through all that is frozen
     arguments = TrainingArguments(
         given.output_dir,
         per_device_train_batch_size=given.batch,

@@ -10,7 +10,6 @@ float64, and with those of each trial alone and turned round.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from hf_speech.verification import Backend
 
+from .commands import most_memory
 from .real_speech import ROOT
 from .rows import Row
 from .sample import Sample
@@ -82,7 +82,7 @@ def measure(kind: str, share: float) -> dict[str, Any]:
     sides = rng.integers(0, size, (2, count))
     backend = Backend.cosine(SIZE) if kind == "cosine" else Backend.centred(cohort).normalised(cohort, top=TOP)
     scores = backend.score(vectors, *sides)
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # before the loops, which need more
+    megabytes = most_memory() / 1e6  # before the loops, which need more
     mean = cohort.mean(axis=0, dtype=np.float64)
     exact = loops(kind, vectors.astype(np.float64), cohort.astype(np.float64), mean)["NumPy"]
     found = _difference(backend, scores, vectors, sides, exact)
