@@ -82,7 +82,7 @@ class PassOptions:
 
     chunk_seconds: float = meaning("longer recordings are heard in pieces", 30.0, "S")
     batch_seconds: float | None = meaning(
-        "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU", None, "S"
+        "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU (transformers in bfloat16: 40)", None, "S"
     )
     dtype: Literal["float32", "bfloat16"] = meaning("precision", "float32")
     num_workers: int = meaning("processes that decode audio", 0, "N")

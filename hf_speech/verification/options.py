@@ -47,7 +47,7 @@ class EmbeddingOptions:
         "cut longer utterances into pieces and average their embeddings; none: of 30 s; inf: whole", None, "S"
     )
     batch_seconds: float | None = meaning(
-        "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU", None, "S"
+        "padded seconds in a batch; none: 60 on an accelerator, 20 on a CPU (transformers in bfloat16: 40)", None, "S"
     )
     dtype: Literal["float32", "bfloat16"] = meaning("precision", "float32")
     channel: str = meaning("channel of multi-channel files: an index from 0, or mean", "mean")
