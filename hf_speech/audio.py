@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 import soundfile as sf
 
-from .decoders import ALL, BLOCK, SPHERE, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
+from .containers import SPHERE
+from .decoders import ALL, BLOCK, ArrayDecoder, AudioInfo, Decoder, damaged, open_decoder
 from .errors import InputError
 from .files import replacing
 from .models.frames import conv_frames, hop, receptive_field

@@ -5,7 +5,7 @@ decoding as little else as the format allows. `audio.py` is the way in; nothing 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Protocol
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import soundfile as sf
 
+from .containers import find_shortfall, is_mp4, sphere_packing
 from .errors import InputError, one_line
 
 BLOCK = 1 << 16  # samples decoded at a time: 4 s at 16 kHz
@@ -25,9 +26,6 @@ AAC_PREROLL = 4 * 1024
 MP3_PREROLL = 16 * 1152
 # Containers that FFmpeg may look for: sound only, so that no playlist that opens other files is ever followed.
 AV_FORMATS = "mov,matroska,aac,mp3,wav,w64,flac,ogg,aiff,asf,amr,caf,avi,mpegts,mpeg,flv,au,ac3,eac3"
-# Programs that write into a pipe put a number from here up where the length of the WAV data belongs.
-WAV_UNKNOWN_LENGTH = 0x7FFFF000
-SPHERE = b"NIST_1A\n"  # how a NIST SPHERE file begins
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,13 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     size = file.seek(0, 2)
     if size == 0:
         raise InputError(f"{name}: empty (0 bytes); get the file again or leave it out")
-    packing = _sphere_packing(file)
+    packing = sphere_packing(file)
     if packing:
         raise InputError(f"{name}: compressed SPHERE ({packing}); unpack it first with sph2pipe")
     shortfall = find_shortfall(file, size)
     if shortfall:
         raise damaged(name, shortfall)
-    file.seek(0)
-    if file.read(8)[4:] == b"ftyp":  # MP4, which libsndfile does not read
+    if is_mp4(file):  # which libsndfile does not read
         return AvDecoder(file, name, "mp4")
     file.seek(0)
     try:
@@ -207,40 +204,34 @@ class AvDecoder:
         """See `Decoder`."""
         import av
 
-        to_float = None
         if self.exact:
             stop = min(stop, self.header_samples())  # what lies behind is the padding of the last frame
-        held: list[np.ndarray] = []  # frames have some 20 ms: they are given on many at a time
-        size = 0
         try:
-            here = None if self._seek_before(start) else 0
-            for frame in self._container.decode(self._stream):
-                if here is None:
-                    here = frame.pts - self._origin
-                if frame.format.name == "fltp":
-                    parts = [frame]
-                else:
-                    to_float = to_float or av.AudioResampler(format="fltp")
-                    parts = to_float.resample(frame)
-                for part in parts:
-                    channels = _channels_of(part)
-                    wanted = channels[:, max(start - here, 0) : max(stop - here, 0)]
-                    here += channels.shape[1]
-                    if held and len(held[0]) != len(wanted):  # another number of channels from here on
-                        yield np.concatenate(held, axis=1).T
-                        held, size = [], 0
-                    if wanted.shape[1]:
-                        held.append(wanted)
-                        size += wanted.shape[1]
-                if size >= BLOCK:
-                    yield np.concatenate(held, axis=1).T
-                    held, size = [], 0
-                if here >= stop:
-                    break
-            if size:
-                yield np.concatenate(held, axis=1).T
+            for channels in _gathered(self._frames(start, stop)):
+                yield channels.T
         except (av.FFmpegError, ValueError) as error:
             raise damaged(self.name, error) from error
+
+    def _frames(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """What lies between two samples, as it comes: (channels, samples), of 0 samples where a frame has none."""
+        import av
+
+        to_float = None
+        here = None if self._seek_before(start) else 0
+        for frame in self._container.decode(self._stream):
+            if here is None:
+                here = frame.pts - self._origin
+            if frame.format.name == "fltp":
+                parts = [frame]
+            else:
+                to_float = to_float or av.AudioResampler(format="fltp")
+                parts = to_float.resample(frame)
+            for part in parts:
+                channels = _channels_of(part)
+                yield channels[:, max(start - here, 0) : max(stop - here, 0)]
+                here += channels.shape[1]
+            if here >= stop:
+                return
 
     def _seek_before(self, start: int) -> bool:
         """Go to a packet some frames before a sample, where that is exact; say whether it was done."""
@@ -258,6 +249,25 @@ def _channels_of(frame: Any) -> np.ndarray:
     """A frame of planar floats -> (channels, samples), which are the frame's own where there is one channel."""
     planes = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
     return planes[0][None] if len(planes) == 1 else np.stack(planes)
+
+
+def _gathered(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Short stretches (channels, samples), such as frames of 20 ms, put together to `BLOCK` samples or a few more.
+
+    Where the number of channels changes on the way, a new stretch begins.
+    """
+    held: list[np.ndarray] = []
+    size = 0
+    for part in parts:
+        if not part.shape[1]:  # it is not held: it may be a view that keeps a whole frame before the crop
+            continue
+        if held and (size >= BLOCK or len(held[0]) != len(part)):
+            yield np.concatenate(held, axis=1)
+            held, size = [], 0
+        held.append(part)
+        size += part.shape[1]
+    if held:
+        yield np.concatenate(held, axis=1)
 
 
 class ArrayDecoder:
@@ -300,102 +310,3 @@ def _counts_samples(sound: sf.SoundFile, file: BinaryIO) -> bool:
     head += file.read(4096)
     file.seek(place)
     return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def find_shortfall(file: BinaryIO, size: int) -> str:
-    """What a container's own sizes say is missing; "" where nothing is, or where it can't be told.
-
-    Needed because libsndfile silently takes a cut WAV or Ogg file for a shorter one.
-    """
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        return _wav_shortfall(file, size)
-    if head[:4] == b"OggS":
-        return _ogg_shortfall(file, size)
-    if head[4:8] == b"ftyp":
-        return _mp4_shortfall(file, size)
-    if head.startswith(SPHERE):
-        return _sphere_shortfall(file, size)
-    return ""
-
-
-def _wav_shortfall(file: BinaryIO, size: int) -> str:
-    """Walk the chunks up to the data."""
-    at = 12
-    while at + 8 <= size:
-        file.seek(at)
-        header = file.read(8)
-        length = int.from_bytes(header[4:], "little")
-        if header[:4] == b"data":
-            there = size - at - 8
-            if there < length < WAV_UNKNOWN_LENGTH:
-                return f"its header says {length} bytes of sound, {there} are there"
-            return ""
-        at += 8 + length + length % 2
-    return "its header ends before the sound begins"
-
-
-def _ogg_shortfall(file: BinaryIO, size: int) -> str:
-    """Look at the last page: it must be whole and marked as the last (RFC 3533, section 6)."""
-    file.seek(max(0, size - (1 << 17)))  # a page has at most 65,307 bytes
-    tail = file.read()
-    at = tail.rfind(b"OggS")
-    page = tail[at:]
-    if at < 0 or len(page) < 27 or not page[5] & 0x04:
-        return "its last Ogg page is missing"
-    segments = page[26]
-    whole = 27 + segments + sum(page[27 : 27 + segments])
-    return "its last Ogg page is cut" if len(page) < whole else ""
-
-
-def _mp4_shortfall(file: BinaryIO, size: int) -> str:
-    """Walk the outermost boxes (ISO/IEC 14496-12, section 4.2); a size of 0 means "to the end of the file"."""
-    at = 0
-    while at + 8 <= size:
-        file.seek(at)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        if length == 0:
-            return ""
-        if length < 8:
-            return f"a box of {length} bytes at byte {at}"
-        if at + length > size:
-            return f"its box {header[4:8].decode('latin-1')!r} says {length} bytes, {size - at} are there"
-        at += length
-    return ""
-
-
-def _sphere_packing(file: BinaryIO) -> str:
-    """How a NIST SPHERE file is compressed, such as "shorten"; "" where it is not, and for other files."""
-    codings = _sphere_header(file).get("sample_coding", "").split(",")
-    return next((coding.split("-")[1] for coding in codings if coding.startswith("embedded-")), "")
-
-
-def _sphere_shortfall(file: BinaryIO, size: int) -> str:
-    """Count the bytes behind the header, which says how many samples there are."""
-    header = _sphere_header(file)
-    try:
-        at, samples, channels, width = (
-            int(header[name]) for name in ("header", "sample_count", "channel_count", "sample_n_bytes")
-        )
-    except (KeyError, ValueError):
-        return ""  # libsndfile decides whether it can do without
-    wanted, there = samples * channels * width, max(0, size - at)
-    return f"its header says {wanted} bytes of sound, {there} are there" if there < wanted else ""
-
-
-def _sphere_header(file: BinaryIO) -> dict[str, str]:
-    """The fields of a NIST SPHERE header, and "header", its size in bytes; none for other files.
-
-    Text in lines `name -type value` up to `end_head`; the second line is the size, a multiple of 1,024.
-    """
-    file.seek(0)
-    first = file.read(16)
-    if not first.startswith(SPHERE) or not first[8:].strip().isdigit():
-        return {}
-    text = file.read(min(int(first[8:]), 1 << 20)).decode("latin-1").partition("end_head")[0]
-    fields = (line.split(maxsplit=2) for line in text.splitlines())
-    return {"header": first[8:].decode().strip()} | {field[0]: field[2].strip() for field in fields if len(field) == 3}

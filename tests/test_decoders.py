@@ -1,6 +1,8 @@
 """Every format: crops are slices of the whole, lengths are known from headers, and broken files are found."""
 
+import gc
 import io
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import soundfile as sf
 
 from hf_speech.audio import AudioInfo, audio_info, check_audio, read_audio
+from hf_speech.decoders import BLOCK, _gathered
 from hf_speech.errors import InputError
 
 from .sounds import AV_CONTAINERS, FORMATS, CountingFile, voice_like, write_av, write_every_format, write_lame
@@ -211,3 +214,32 @@ def test_sphere_that_was_cut_or_compressed_is_refused(tmp_path):
     path.write_bytes(content[:500])
     with pytest.raises(InputError):
         audio_info(path)
+
+
+def test_frames_are_put_together_where_the_channels_stay():
+    mono, stereo = np.arange(1000, dtype=np.float32)[None], np.ones((2, 700), np.float32)
+    blocks = list(_gathered([mono[:, :0], mono, mono[:, :300], stereo[:, :0], stereo, stereo]))
+    assert [block.shape for block in blocks] == [(1, 1300), (2, 1400)]
+    assert np.array_equal(blocks[0][0], np.concatenate([mono[0], mono[0, :300]]))
+
+
+def test_frames_are_put_together_up_to_a_block():
+    frame = np.zeros((1, 1024), np.float32)
+    sizes = [block.shape[1] for block in _gathered(frame for _ in range(3 * BLOCK // 1024 + 1))]
+    assert sizes == [BLOCK, BLOCK, BLOCK, 1024]
+
+
+def test_frames_before_a_crop_are_not_kept():
+    seen = []
+
+    def frames():
+        for _ in range(50):  # before the crop: nothing of them is wanted
+            frame = np.zeros((1, 1024), np.float32)
+            seen.append(weakref.ref(frame))
+            yield frame[:, :0]
+            del frame
+        gc.collect()
+        assert sum(one() is not None for one in seen) <= 1  # the last may still be the caller's
+        yield np.zeros((1, 1024), np.float32)
+
+    assert len(list(_gathered(frames()))) == 1
