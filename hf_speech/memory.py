@@ -41,7 +41,7 @@ class _Holders:
     def begin_anew(self) -> None:
         """In a process that was forked meanwhile, such as one that reads ahead, nobody does."""
         if self.count:
-            self.__init__()  # type: ignore[misc]
+            self.lock, self.count = threading.Lock(), 0
             _set(_AFTERWARDS)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import Wav2Vec2FeatureExtractor
 
 from ..audio import audio_info, read_audio
 from ..errors import InputError, list_some, lookup
 from .augment import DRAWN, Augmentation, augmented, collate_drawn
 from .checks import MIN_SAMPLES
+from .effects import normalised
 from .problems import ON_BAD
 from .schema import channel_of, file_name
 from .speeds import change_speed, source_samples, speed_class
@@ -132,7 +134,11 @@ class SpeechCollator:
         return clips
 
     def _extracted(self, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
-        """The batch as the feature extractor makes it."""
+        """The batch as the feature extractor makes it; what the plain one does is done to all waveforms in one go."""
+        if _is_plain(self.feature_extractor):
+            values, lengths = _padded(waveforms)
+            values = normalised(values, lengths) if self.feature_extractor.do_normalize else values
+            return _masked(values, lengths)
         features = self.feature_extractor(
             waveforms,
             sampling_rate=self.sample_rate,
@@ -150,11 +156,8 @@ class SpeechCollator:
         for i, (clip, waveform) in enumerate(zip(clips, waveforms, strict=True)):
             others = [other for k, other in enumerate(waveforms) if k != i]
             drawn.append(augmentation.draw(len(waveform), cast(np.random.Generator, clip.rng), others))
-        values = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        mask = (torch.arange(values.shape[1]) < lengths[:, None]).long()
         tables = collate_drawn(drawn, normalize=self.feature_extractor.do_normalize)
-        return {"input_values": values, "attention_mask": mask, DRAWN: tables}
+        return {**_masked(*_padded(waveforms)), DRAWN: tables}
 
     def _in_force(self, waveform: np.ndarray, speed: float) -> float:
         """The speed that was drawn; 1 where it would leave too few samples of a short clip."""
@@ -235,6 +238,23 @@ class Clip:
     speed: float
     rng: np.random.Generator | None
     offset: float = 0.0
+
+
+def _is_plain(extractor: Any) -> bool:
+    """Whether it does no more than to pad with zeros behind, and to normalise if it is told to."""
+    pads_zeros_behind = (extractor.padding_side, extractor.padding_value) == ("right", 0.0)
+    return type(extractor) is Wav2Vec2FeatureExtractor and pads_zeros_behind
+
+
+def _padded(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """(B, T) float32 with zeros behind, and lengths (B,)."""
+    values = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
+    return values, torch.tensor([len(waveform) for waveform in waveforms])
+
+
+def _masked(values: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    mask = torch.arange(values.shape[1]) < lengths[:, None]
+    return {"input_values": values, "attention_mask": mask.long()}
 
 
 def _generator(row: Mapping[str, Any]) -> np.random.Generator:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
@@ -39,7 +40,7 @@ class Pieces(MapDataset):
         min_samples: int,
         workers: int = 0,
     ) -> DataLoader:
-        """The batches of `SpeechCollator`, in order.
+        """The batches of `SpeechCollator`, in order; pinned where there is a CUDA device, which copies them itself.
 
         Args:
             batches: numbers of the pieces in each.
@@ -49,4 +50,5 @@ class Pieces(MapDataset):
             workers: processes that read ahead; 0: none.
         """
         collate = SpeechCollator(extractor, channel=channel, min_samples=min_samples)
-        return DataLoader(self, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+        pins = torch.cuda.is_available()
+        return DataLoader(self, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pins)

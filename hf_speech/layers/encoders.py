@@ -128,8 +128,8 @@ class LayeredEncoder:
             and the frame mask (B, F) bool; all on the model's device
         """
         device = self.speech.device
-        values = input_values.to(device, self.speech.dtype)
-        mask = None if attention_mask is None else attention_mask.to(device)
+        values = input_values.to(device, self.speech.dtype, non_blocking=True)
+        mask = None if attention_mask is None else attention_mask.to(device, non_blocking=True)
         is_layered = self.encoder.depth > 0
         with computed_in(device, self.dtype):
             encoded = self.encoder(values, mask, output_hidden_states=is_layered)

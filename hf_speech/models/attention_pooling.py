@@ -12,7 +12,7 @@ from transformers import initialization as init
 
 from .batchnorm import MaskedBatchNorm1d
 from .initialisation import reset_as_torch
-from .masking import masked_softmax
+from .masking import goes_one_by_one, masked_softmax
 from .pooled import AttentionPooling
 from .registry import InputError
 
@@ -163,20 +163,35 @@ class AttentivePooling(AttentionPooling):
 
     def attend(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
         """See `AttentionPooling`; a frame's weight is the mean over the dimensions."""
-        mask = frame_mask[..., None]
-        numbers = frames.masked_fill(~mask, 0.0).float()
+        if self.training or not goes_one_by_one(frames):
+            return self._attend(frames, frame_mask)
+        vectors, weights = [], torch.zeros(frame_mask.shape)
+        for row, count in enumerate(frame_mask.sum(1).tolist()):
+            vector, weights[row, :count] = self._attend(frames[row : row + 1, :count], None)
+            vectors.append(vector)
+        return torch.cat(vectors), weights
+
+    def _attend(self, frames: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mask None: nothing is padded."""
+        if frame_mask is None:
+            mask, counts, numbers = None, None, frames.float()
+        else:
+            mask, counts = frame_mask[..., None], frame_mask.sum(-1)
+            numbers = frames.masked_fill(~mask, 0.0).float()
         hidden = self._hidden(numbers, mask).relu().transpose(1, 2)
-        hidden = self.norm(hidden, frame_mask.sum(-1)).transpose(1, 2).tanh()
-        weights = masked_softmax(self.score(hidden).float(), mask, dim=1)
+        hidden = self.norm(hidden, counts).transpose(1, 2).tanh()
+        scores = self.score(hidden).float()
+        weights = scores.softmax(1) if mask is None else masked_softmax(scores, mask, dim=1)
         return _statistics(numbers, weights).to(frames.dtype), weights.mean(-1)
 
-    def _hidden(self, numbers: Tensor, mask: Tensor) -> Tensor:
+    def _hidden(self, numbers: Tensor, mask: Tensor | None) -> Tensor:
         dtype = self.hidden.weight.dtype
         if not self.global_context:
             return self.hidden(numbers.to(dtype))
         # What the utterance's statistics add is the same at every frame: it is worked out once.
         of_frame, of_utterance = self.hidden.weight.split([self.output_size // 2, self.output_size], dim=1)
-        statistics = _statistics(numbers, mask / mask.sum(1, keepdim=True)).to(dtype)
+        real = numbers.new_ones(1, numbers.shape[1], 1) if mask is None else mask
+        statistics = _statistics(numbers, real / real.sum(1, keepdim=True)).to(dtype)
         return F.linear(numbers.to(dtype), of_frame) + F.linear(statistics, of_utterance, self.hidden.bias)[:, None]
 
 

@@ -16,9 +16,12 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 def masked_mean(frames: Tensor, frame_mask: Tensor) -> Tensor:
     """Mean over the real frames: (B, F, D), (B, F) bool -> (B, D)."""
-    # masked_fill, not a product: what stands in the padding may be infinite or NaN
-    total = frames.masked_fill(~frame_mask[..., None], 0.0).sum(dim=1)
-    return total / frame_mask.sum(-1, keepdim=True).to(frames.dtype)
+    counts = frame_mask.sum(-1, keepdim=True)
+    if goes_one_by_one(frames):
+        total = torch.stack([one[:count].sum(0) for one, count in zip(frames, counts[:, 0].tolist(), strict=True)])
+    else:  # masked_fill, not a product: what stands in the padding may be infinite or NaN
+        total = frames.masked_fill(~frame_mask[..., None], 0.0).sum(dim=1)
+    return total / counts.to(frames.dtype)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -50,7 +53,7 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
         (B, C, before + T + after); what stands behind `before + lengths[b] + after` has no meaning.
     """
     batch, channels, size = values.shape
-    by_frames = values.stride(1) == 1 and runs_on_cpu(values) and not torch.is_grad_enabled()
+    by_frames = values.stride(1) == 1 and goes_one_by_one(values)
     if lengths is None:
         if size > max(before, after) and not by_frames:
             return F.pad(values, (before, after), mode="reflect")
@@ -67,3 +70,8 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
 def runs_on_cpu(values: Tensor) -> bool:
     """Whether it is a CPU that computes, now: no graph is recorded, which another may run."""
     return values.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def goes_one_by_one(values: Tensor) -> bool:
+    """Whether utterances are gone over one by one: on a CPU that records no gradient, whose cache holds one of them."""
+    return runs_on_cpu(values) and not torch.is_grad_enabled()

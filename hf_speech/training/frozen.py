@@ -217,7 +217,7 @@ class _Pass:
         shown = tqdm(loader, desc="running the encoder", disable=None, leave=False)
         for batch, tensors in zip(batches, shown, strict=True):
             with evaluating(self.speech), torch.no_grad():
-                kept = self._kept({name: values.to(self.device) for name, values in tensors.items()})
+                kept = self._kept({name: values.to(self.device, non_blocking=True) for name, values in tensors.items()})
             yield {names[i]: values for i, values in zip(batch, kept, strict=True)}
 
     def _kept(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:

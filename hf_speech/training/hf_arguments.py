@@ -99,7 +99,8 @@ def training_arguments(
             greater_is_better=greater_is_better(best),
         )
     # Of a stream every process reads all rows and takes its share; other batches are dealt out by their sampler.
-    derived["accelerator_config"] = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
+    dealt = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
+    derived["accelerator_config"] = {**dealt, "non_blocking": derived["dataloader_pin_memory"]}
     values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
     if given.get("deepspeed"):
         _check_deepspeed(given["deepspeed"])

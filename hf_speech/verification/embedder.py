@@ -81,9 +81,9 @@ class Embedder:
             input_values (B, T), attention_mask (B, T) -> (B, E) float32 on the CPU
         """
         device = self.model.device
-        values = batch["input_values"].to(device, self.model.dtype)
+        values = batch["input_values"].to(device, self.model.dtype, non_blocking=True)
         with computed_in(device, self.dtype):
-            outputs = self.model(values, attention_mask=batch["attention_mask"].to(device))
+            outputs = self.model(values, attention_mask=batch["attention_mask"].to(device, non_blocking=True))
         return outputs.embeddings.float().cpu()
 
     def identity(self) -> dict[str, Any]:

@@ -63,6 +63,39 @@ def test_normalisation_is_over_real_samples_and_so_the_same_in_any_batch(speech:
     assert alone["input_values"].mean().abs() < 1e-5 and abs(alone["input_values"].std() - 1) < 1e-3
 
 
+@pytest.mark.parametrize("settings", [{}, {"padding_value": 0.5}, {"padding_side": "left"}])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_batch_is_what_the_feature_extractor_makes_of_it(speech: Path, normalize: bool, settings: dict) -> None:
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=normalize, **settings)
+    rows = [load_rows(speech / "emotion")["train"][i] for i in range(4)]
+    expected = extractor(
+        [read_audio(one["audio"]) for one in rows],
+        sampling_rate=16_000,
+        padding=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    batch = SpeechCollator(extractor)(rows)
+    assert {name: values.dtype for name, values in batch.items()} == {
+        "input_values": torch.float32,
+        "attention_mask": torch.int64,
+    }
+    torch.testing.assert_close(batch["input_values"], expected["input_values"], atol=2e-6, rtol=0)
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"].long())
+
+
+def test_a_feature_extractor_of_its_own_kind_is_asked(speech: Path) -> None:
+    class Louder(Wav2Vec2FeatureExtractor):
+        def __call__(self, *args, **kwargs):
+            features = super().__call__(*args, **kwargs)
+            features["input_values"] = features["input_values"] * 2
+            return features
+
+    rows = [load_rows(speech / "emotion")["train"][i] for i in range(2)]
+    louder, plain = (SpeechCollator(kind(do_normalize=False))(rows) for kind in (Louder, Wav2Vec2FeatureExtractor))
+    assert torch.equal(louder["input_values"], 2 * plain["input_values"])
+
+
 def test_segments_are_read_where_they_lie(ramp: Path, plain: Wav2Vec2FeatureExtractor) -> None:
     batch = SpeechCollator(plain)([row(ramp, start=0.5, end=0.75), row(ramp, start=1.5, end=None)])
     torch.testing.assert_close(batch["input_values"][0, :4000] * 32_768, torch.arange(8_000.0, 12_000))

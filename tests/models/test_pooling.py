@@ -95,6 +95,20 @@ def test_what_stands_in_the_padding_is_not_read_and_gets_no_gradient(name: str, 
         assert torch.equal(with_junk, without)
 
 
+@pytest.mark.parametrize("junk", [1e30, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", POOLINGS)
+def test_without_gradients_it_is_the_same(name: str, junk: float) -> None:
+    # On a CPU utterances are then gone over one by one.
+    pooling, (frames, mask) = pooling_of(name), batch(junk)
+    expected = pooling(frames, mask)
+    with torch.no_grad():
+        found = pooling(frames, mask)
+        weights = pooling.attend(frames, mask)[1] if hasattr(pooling, "attend") else None
+    torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=1e-5)
+    if weights is not None:
+        torch.testing.assert_close(weights, pooling.attend(frames, mask)[1].detach(), atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 def test_the_order_of_the_batch_does_not_matter(name: str) -> None:
     pooling, (frames, mask), order = pooling_of(name), batch(), torch.tensor([2, 0, 3, 1])

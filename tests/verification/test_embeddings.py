@@ -33,6 +33,7 @@ from hf_speech.ranks import join_ranks, leave_process_group
 from hf_speech.store import MANIFEST
 from hf_speech.testing import tiny_backbone_config
 from hf_speech.testing.tiny import BACKBONES
+from hf_speech.verification.embedder import Embedder
 from hf_speech.verification.embeddings import Embeddings, embed_files, read_embeddings, write_embeddings
 from hf_speech.verification.utterances import NamedRows
 from tests.models.tiny import lively, tiny_config
@@ -472,3 +473,10 @@ def noting(forward: Any, rows: list[int]) -> Any:
 
 if __name__ == "__main__":
     main()
+
+
+@pytest.mark.parametrize("backbone", ["wav2vec2", "ecapa-tdnn"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_longer_batches_pay_for_transformers_in_half_precision(backbone: str, dtype: str) -> None:
+    model = HfSpeechForSequenceClassification(tiny_config(backbone))
+    assert Embedder(model, Wav2Vec2FeatureExtractor(), dtype).gains == ((backbone, dtype) == ("wav2vec2", "bfloat16"))
