@@ -24,9 +24,19 @@ from .real_speech import ROOT, SPEECH
 from .rows import read_rows, results_file, section, write_rows
 from .sample import drawn
 
-SPEED = ("imports", "equal_error", "trial_scores", "reading", "ecapa", "encoder", "layer_sweep", "probe")
+SPEED = (
+    "imports",
+    "equal_error",
+    "trial_scores",
+    "reading",
+    "convolutions",
+    "ecapa",
+    "encoder",
+    "layer_sweep",
+    "probe",
+)
 MODELS = ("padding", "corpora", "batching", "real_speech", "speakers", "folds", "augmentations", "onnx")
-OTHERS = ("verification_metrics", "verification_speech", "cluster_memory", "adaptation", "wavlm_sdpa")
+OTHERS = ("verification_metrics", "verification_speech", "cluster_memory", "adaptation", "wavlm_sdpa", "compiled")
 SUITES: dict[str, tuple[str, ...]] = {
     "cpu": (*SPEED, "finetuning", "growth"),
     "gpu": ("gpu",),

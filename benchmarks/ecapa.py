@@ -21,9 +21,9 @@ from hf_speech.models.conversion_foreign import from_speechbrain
 from hf_speech.verification.embeddings import embed_files
 
 from .encoder import lowest_cosine, read
-from .rows import Row
+from .rows import Row, audio_facts
 from .sample import Sample
-from .turns import by_turns, ratio
+from .turns import by_turns, fastest, ratio
 
 ROUNDS, CHANNELS, BATCHES = 3, (1024, 1024, 1024, 1024, 3072), (1, 4, 16)
 AT_LEAST = {"float32": 1.2, "bfloat16": 2.5}
@@ -91,7 +91,7 @@ def rows(sample: Sample, rounds: int = ROUNDS, channels: Sequence[int] = CHANNEL
     ways = {f"batches of {size}": lambda size=size: by_stock(size) for size in BATCHES}
     ways |= {dtype: lambda dtype=dtype: by_us(dtype) for dtype in AT_LEAST}
     times = by_turns(ways, rounds)
-    best = min((name for name in ways if name not in AT_LEAST), key=lambda name: sorted(times[name])[rounds // 2])
+    best = fastest(times, "batches")
     alone = found["batches of 1"]
     size = float(np.abs(alone).max())
     apart = {name: float(np.abs(vectors - alone).max()) / size for name, vectors in found.items()}
@@ -107,9 +107,7 @@ def rows(sample: Sample, rounds: int = ROUNDS, channels: Sequence[int] = CHANNEL
             target,
             same=f"of the largest number {apart[dtype]:.1e}, cosine {cosine[dtype]:.5f}",
             facts={
-                "seconds": times[dtype],
-                "other_seconds": {name: times[name] for name in ways if name not in AT_LEAST},
-                "audio_seconds_per_second": sample.total / sorted(times[dtype])[rounds // 2],
+                **audio_facts(times[dtype], {name: times[name] for name in ways if name not in AT_LEAST}, sample.total),
                 "difference_of_each_from_one_at_a_time": apart,
                 "lowest_cosine_of_each": cosine,
             },

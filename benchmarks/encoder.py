@@ -31,9 +31,9 @@ from hf_speech import HfSpeechModel, from_stock
 from hf_speech.verification.embeddings import embed_files
 
 from .machine import SIDE, operations, product
-from .rows import Row
+from .rows import Row, audio_facts
 from .sample import Sample
-from .turns import by_turns, ratio
+from .turns import Way, by_turns, fastest, ratio
 
 ROUNDS, LABELS = 3, 7
 DTYPES = ("float32", "bfloat16")
@@ -47,6 +47,66 @@ def read(files: Sequence[Path]) -> list[NDArray]:
     return [soundfile.read(path, dtype="float32")[0] for path in files]
 
 
+class Compared:
+    """The pipeline and our models of the same weights, over a sample.
+
+    Args:
+        sample: the recordings.
+        config: of the encoder.
+        folder: for the checkpoint.
+
+    Attributes:
+        found: (layer, dtype) -> the embeddings that were made last.
+        names: (layer, dtype) -> the name of that way.
+    """
+
+    def __init__(self, sample: Sample, config: Wav2Vec2Config, folder: str) -> None:
+        self.sample, self.files = sample, {str(path): path for path in sample.files}
+        Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+        self.extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+        self.extractor.save_pretrained(folder)
+        self.stock = AutoModelForAudioClassification.from_pretrained(folder).eval()
+        self.asked = pipeline("audio-classification", model=self.stock, feature_extractor=self.extractor, device="cpu")
+        half = config.num_hidden_layers // 2
+        self.models = {
+            "last": from_stock(folder).eval(),
+            str(half): HfSpeechModel.from_backbone(folder, layer=half, pooling="mean").eval(),
+        }
+        self.found: dict[tuple[str, str], NDArray] = {}
+        self.names = {(layer, dtype): f"layer {layer}, {dtype}" for layer in self.models for dtype in DTYPES}
+
+    def piped(self, batch: int) -> list[Any]:
+        """What the pipeline says of all."""
+        return self.asked(read(self.sample.files), batch_size=batch, top_k=None)
+
+    def embed(self, layer: str, dtype: str) -> None:
+        """Our embeddings of all."""
+        self.found[layer, dtype] = embed_files(self.models[layer], self.extractor, self.files, dtype=dtype).vectors
+
+    def ways(self) -> dict[str, Way]:
+        """All that are timed."""
+        ways: dict[str, Way] = {f"pipeline of {batch}": lambda batch=batch: self.piped(batch) for batch in (1, 8)}
+        return ways | {name: lambda key=key: self.embed(*key) for key, name in self.names.items()}
+
+    def checked(self) -> dict[tuple[str, str], str]:
+        """(layer, dtype) -> what both compute the same, in words.
+
+        Raises:
+            SystemExit: they do not.
+        """
+        apart = _scores_apart(self.stock, self.found["last", "float32"], self.piped(1))
+        if apart > SCORES:
+            raise SystemExit(f"the scores of the pipeline and of our embeddings differ by {apart:.1e}")
+        words = {}
+        for layer, dtype in self.names:
+            cosine = lowest_cosine(self.found[layer, dtype], self.found[layer, "float32"])
+            if cosine < COSINE:
+                raise SystemExit(f"{self.names[layer, dtype]}: the cosine to float32 is {cosine}")
+            whole = dtype == "float32"
+            words[layer, dtype] = f"scores within {apart:.1e}" if whole else f"cosine to float32 {cosine:.5f}"
+        return words
+
+
 def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = None) -> list[Row]:
     """All rows of this file.
 
@@ -58,76 +118,41 @@ def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = N
     torch.manual_seed(0)
     config = config or Wav2Vec2Config()
     config.num_labels = LABELS
-    files = {str(path): path for path in sample.files}
+    multiplied = product(SIDE["cpu"], torch.float32)
     with tempfile.TemporaryDirectory() as folder:
-        Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
-        extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
-        extractor.save_pretrained(folder)
-        stock = AutoModelForAudioClassification.from_pretrained(folder).eval()
-        asked = pipeline("audio-classification", model=stock, feature_extractor=extractor, device="cpu")
-        half = config.num_hidden_layers // 2
-        models = {
-            "last": from_stock(folder).eval(),
-            str(half): HfSpeechModel.from_backbone(folder, layer=half, pooling="mean").eval(),
-        }
-
-        def piped(batch: int) -> list[Any]:
-            return asked(read(sample.files), batch_size=batch, top_k=None)
-
-        found: dict[tuple[str, str], NDArray] = {}
-
-        def embedded(layer: str, dtype: str) -> None:
-            found[layer, dtype] = embed_files(models[layer], extractor, files, dtype=dtype).vectors
-
-        ours = {(layer, dtype): f"layer {layer}, {dtype}" for layer in models for dtype in DTYPES}
-        ways = {f"pipeline of {batch}": lambda batch=batch: piped(batch) for batch in (1, 8)}
-        ways |= {name: lambda key=key: embedded(*key) for key, name in ours.items()}
-        with torch.device("meta"):
-            bare = Wav2Vec2Model._from_config(config, attn_implementation="eager").eval()
-        work = operations(bare, sample.seconds)
-        multiplied = product(SIDE["cpu"], torch.float32)
-        ways["product"] = lambda: [multiplied() for _ in range(PRODUCTS)]
-        times = by_turns(ways, rounds)
-        best = min(
-            (name for name in ways if name.startswith("pipeline")), key=lambda name: sorted(times[name])[rounds // 2]
+        compared = Compared(sample, config, folder)
+        products: dict[str, Way] = {"product": lambda: [multiplied() for _ in range(PRODUCTS)]}
+        times = by_turns(compared.ways() | products, rounds)
+        same = compared.checked()
+    best = fastest(times, "pipeline")
+    made = [
+        Row(
+            f"embedding, {name}",
+            f"embedding {sample.total:.0f} s of speech, wav2vec2 of base size, {dtype}, "
+            + ("last layer" if layer == "last" else f"layer {layer} of {config.num_hidden_layers}"),
+            f"transformers' `pipeline` (float32, all layers, {best.removeprefix('pipeline of ')} at a time)",
+            ratio(times[name], times[best]),
+            AT_LEAST["last" if layer == "last" else "6", dtype],
+            same=same[layer, dtype],
+            facts=audio_facts(times[name], {way: times[way] for way in times if way.startswith("pipe")}, sample.total),
         )
-        apart = _scores_apart(stock, found["last", "float32"], piped(1))
-    if apart > SCORES:
-        raise SystemExit(f"the scores of the pipeline and of our embeddings differ by {apart:.1e}")
-    made = []
-    for (layer, dtype), name in ours.items():
-        cosine = lowest_cosine(found[layer, dtype], found[layer, "float32"])
-        if cosine < COSINE:
-            raise SystemExit(f"{name}: the cosine to float32 is {cosine}")
-        target = AT_LEAST[("last" if layer == "last" else "6", dtype)]
-        made.append(
-            Row(
-                f"embedding, {name}",
-                f"embedding {sample.total:.0f} s of speech, wav2vec2 of base size, {dtype}, "
-                + ("last layer" if layer == "last" else f"layer {layer} of {config.num_hidden_layers}"),
-                f"transformers' `pipeline` (float32, all layers, {best.removeprefix('pipeline of ')} at a time)",
-                ratio(times[name], times[best]),
-                target,
-                same=f"scores within {apart:.1e}" if dtype == "float32" else f"cosine to float32 {cosine:.5f}",
-                facts={
-                    "seconds": times[name],
-                    "other_seconds": {way: times[way] for way in ways if way.startswith("pipeline")},
-                    "audio_seconds_per_second": sample.total / sorted(times[name])[rounds // 2],
-                    "lowest_cosine": cosine,
-                },
-            )
-        )
-    made.append(
+        for (layer, dtype), name in compared.names.items()
+    ]
+    with torch.device("meta"):
+        bare = Wav2Vec2Model._from_config(config, attn_implementation="eager").eval()
+    work = operations(bare, sample.seconds)
+    share = ratio(times["layer last, float32"], times["product"], work / (2 * SIDE["cpu"] ** 3 * PRODUCTS))
+    return [
+        *made,
         Row(
             "share of the machine",
             "operations a second of that encoder, float32, files being read",
             "a product of matrices, 2048 x 2048, float32",
-            ratio(times["layer last, float32"], times["product"], work / (2 * SIDE["cpu"] ** 3 * PRODUCTS)),
+            share,
             SHARE,
             facts={"operations": work, "product_seconds": times["product"]},
-        )
-    )
-    return made
+        ),
+    ]
 
 
 @torch.no_grad()

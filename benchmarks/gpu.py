@@ -29,9 +29,9 @@ from hf_speech import HfSpeechConfig, HfSpeechModel
 from hf_speech.verification.embeddings import embed_files
 
 from .encoder import read
-from .finetuning import Trained
+from .finetuning import HALF, Trained, recipe_for
 from .machine import SIDE, operations, product
-from .rows import Row
+from .rows import Row, audio_facts
 from .sample import Sample
 from .turns import by_turns, ratio
 
@@ -100,8 +100,7 @@ def embedded(name: str, config: PretrainedConfig, sample: Sample, device: str, r
             ratio(times[way], times["pipeline"]),
             AT_LEAST,
             facts={
-                "seconds": times[way],
-                "audio_seconds_per_second": sample.total / sorted(times[way])[rounds // 2],
+                **audio_facts(times[way], times["pipeline"], sample.total),
                 "share_of_the_product": ratio(times[way], times["product"], share).median,
                 "gigabytes_of_all_ways": _peak(device),
             },
@@ -114,12 +113,11 @@ def fine_tuned(name: str, config: PretrainedConfig, sample: Sample, device: str)
     """Of one encoder, training."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        trained = Trained(Path(folder), sample, AutoModel.from_config(config), device)
-        half = ("--bf16", "true")
+        trained = Trained(Path(folder), sample, AutoModel.from_config(config), recipe_for(sample), device)
         ways = {
             "pipeline": lambda: trained.stock("stock", "--bf16"),
-            "as it is": lambda: trained.ours("as it is", *half),
-            "compiled": lambda: trained.ours("compiled", *half, *COMPILED),
+            "as it is": lambda: trained.ours("as it is", *HALF),
+            "compiled": lambda: trained.ours("compiled", *HALF, *COMPILED),
         }
         times = by_turns(ways, TRAINED, warm=False, clock=lambda way: way())
     return [
@@ -130,8 +128,7 @@ def fine_tuned(name: str, config: PretrainedConfig, sample: Sample, device: str)
             ratio(times[way], times["pipeline"]),
             AT_LEAST,
             facts={
-                "seconds": times[way],
-                "audio_seconds_per_second": sample.total / times[way][0],
+                **audio_facts(times[way], times["pipeline"], sample.total),
                 "gigabytes": trained.gigabytes[way],
                 "losses": trained.losses[way],
                 "stock_losses": trained.losses["stock"],
@@ -162,8 +159,7 @@ def network(preset: str, sample: Sample, device: str, rounds: int) -> Sequence[R
             ratio(times["compiled"], times["as it is"]),
             AT_LEAST,
             facts={
-                "seconds": times,
-                "audio_seconds_per_second": sample.total / sorted(times["as it is"])[rounds // 2],
+                **audio_facts(times["compiled"], times["as it is"], sample.total),
                 "gigabytes_of_all_ways": _peak(device),
             },
         )

@@ -26,7 +26,7 @@ from hf_speech.files import replacing, write_table
 
 from .commands import cost_of
 from .rows import write_facts
-from .sample import Sample
+from .sample import FIELDS, Sample
 
 TIMES, PART, ROUNDS = (1, 2, 4, 8), 120.0, 2
 TRIALS = 10_000  # a part
@@ -40,18 +40,7 @@ SIZES: dict[str, Any] = {
     "conv_dim": (128,) * 7,
     "num_conv_pos_embeddings": 32,
 }
-RECIPE: dict[str, Any] = {
-    "target": "label",
-    "test": "none",
-    "validation": "none",
-    "freeze": "cnn",
-    "pooling": "mean",
-    "batch_seconds": 40,
-    "num_train_epochs": 1,
-    "save_strategy": "no",
-    "learning_rate": 1e-4,
-    "seed": 0,
-}
+RECIPE = FIELDS | {"freeze": "cnn", "batch_seconds": 40, "num_train_epochs": 1, "learning_rate": 1e-4}
 
 
 def write_part(sample: Sample, seconds: float, folder: Path) -> list[dict[str, Any]]:

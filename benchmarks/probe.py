@@ -8,38 +8,27 @@ timed, and what 40 take is computed from them. Each run is a command in a proces
 the epochs; "the whole command" has the imports, reading the table and the files, and writing the model too.
 """
 
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from hf_speech.results import Results
 
+from .finetuning import Trained
 from .real_speech import ROOT
 from .rows import Row
-from .sample import Sample
+from .sample import FIELDS, Sample
 from .turns import by_turns, ratio
 
 ROUNDS, EPOCHS, TIMED = 3, 40, 2
 AT_LEAST = {"training": 20.0, "whole command": 10.0}
-FIELDS: dict[str, Any] = {
-    "target": "label",
-    "freeze": "backbone",
-    "pooling": "mean",
-    "test": "none",
-    "validation": "none",
-    "save_strategy": "no",
-    "learning_rate": 1e-3,
-    "seed": 0,
-}
+RECIPE = FIELDS | {"freeze": "backbone", "learning_rate": 1e-3, "num_train_epochs": EPOCHS}
 # What a run says first when it begins with something.
 PASS, TRAINING = "the encoder is run once", "training on"
 
@@ -47,38 +36,22 @@ PASS, TRAINING = "the encoder is run once", "training on"
 def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = None) -> list[Row]:
     """All rows of this file; arguments as in `encoder.rows`."""
     torch.manual_seed(0)
+    encoder = Wav2Vec2Model(config or Wav2Vec2Config(layerdrop=0.0))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        checkpoint, table = folder / "encoder", folder / "rows.csv"
-        Wav2Vec2Model(config or Wav2Vec2Config(layerdrop=0.0)).save_pretrained(checkpoint)
-        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(checkpoint)
-        sample.write_table(table)
-        recipe = folder / "train.yaml"
-        given = FIELDS | {"backbone": str(checkpoint), "dataset": str(table), "num_train_epochs": EPOCHS}
-        recipe.write_text(yaml.safe_dump(given | {"frozen_cache": str(folder / "cache")}), encoding="utf-8")
+        cache = Path(name) / "cache"
+        trained = Trained(Path(name), sample, encoder, RECIPE | {"frozen_cache": str(cache)})
         parts: dict[str, list[dict[str, float]]] = {"ours": [], "stock": []}
 
         def ours() -> float:
-            for left in ("cache", "run"):
-                shutil.rmtree(folder / left, ignore_errors=True)
-            parts["ours"].append(timed(recipe, folder / "run"))
+            for left in (cache, trained.output):
+                shutil.rmtree(left, ignore_errors=True)
+            parts["ours"].append(timed(trained.recipe, trained.output))
             return parts["ours"][-1]["whole"]
 
         def stock() -> float:
             begun = time.perf_counter()
-            words = [
-                sys.executable,
-                "-m",
-                "benchmarks.stock_training",
-                checkpoint,
-                table,
-                "--output-dir",
-                folder / "stock",
-            ]
-            words += ["--freeze", "base", "--epochs", TIMED, "--learning-rate", FIELDS["learning_rate"]]
-            said = subprocess.run(list(map(str, words)), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-            whole, training = time.perf_counter() - begun, json.loads(said.splitlines()[-1])["seconds"]
-            epochs = training * EPOCHS / TIMED
+            training = trained.stock("stock", "--freeze", "base", "--epochs", TIMED)
+            whole, epochs = time.perf_counter() - begun, training * EPOCHS / TIMED
             parts["stock"].append({"whole": whole - training + epochs, "training": epochs, "timed": training})
             return whole
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -56,6 +57,18 @@ class Row:
         found = f"{self.ratio.median:.3g} times ({self.ratio.smallest:.3g} to {self.ratio.largest:.3g})"
         verdict = f"SHORT: {'; '.join(self.broken)}" if self.broken else f"at least {self.at_least:g}"
         return f"{self.name}: {self.work}, against {self.against}: {found}; {verdict}"
+
+
+def audio_facts(seconds: Sequence[float], other: Any, audio: float) -> dict[str, Any]:
+    """What is told of work on audio.
+
+    Args:
+        seconds: that ours took in each round.
+        other: the same of what it is compared with.
+        audio: seconds of it.
+    """
+    rate = audio / statistics.median(seconds)
+    return {"seconds": list(seconds), "other_seconds": other, "audio_seconds_per_second": rate}
 
 
 def results_file(device: str = "cpu") -> Path:

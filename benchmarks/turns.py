@@ -51,6 +51,11 @@ def by_turns(
     return found
 
 
+def fastest(times: Mapping[str, Sequence[float]], start: str = "") -> str:
+    """The name of the way that took least, by the median; of those whose names begin so."""
+    return min((name for name in times if name.startswith(start)), key=lambda name: statistics.median(times[name]))
+
+
 def ratio(ours: Sequence[float], other: Sequence[float], times: float = 1.0) -> Ratio:
     """The other's seconds over ours, round by round: above 1 ours is the faster.
 
