@@ -136,7 +136,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         ratio = row.ratio
         spread = "" if ratio.rounds == 1 else f" ({_short(ratio.smallest)} to {_short(ratio.largest)})"
-        held = f"{row.at_least:.2g}" + (f"; falls short: {'; '.join(row.broken)}" if row.broken else "")
+        held = f"{row.at_least:.3g}" + (f"; falls short: {'; '.join(row.broken)}" if row.broken else "")
         mark = "*" if row.computed else ""
         lines.append(f"| {row.work} | {row.against} | {_short(ratio.median)}{mark}{spread} | {held} |")
     return "\n".join(lines)

@@ -1,12 +1,13 @@
 """Claims of speed: how ratios are made and told, and that the README shows what the figures say."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import SUITES
-from benchmarks.rows import Row, read_rows, table, write_facts, write_rows
+from benchmarks.__main__ import FROM, SUITES, TO
+from benchmarks.rows import Row, read_rows, section, table, write_facts, write_rows
 from benchmarks.turns import Ratio, by_turns, ratio
 
 from .docs.pages import ROOT
@@ -14,6 +15,14 @@ from .docs.pages import ROOT
 
 def row(name: str, median: float, at_least: float = 2.0, **settings: object) -> Row:
     return Row(name, f"work of {name}", "another", Ratio(median, median / 2, median * 2, 3), at_least, **settings)
+
+
+def test_the_readme_shows_the_figures_that_were_measured() -> None:
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split(FROM)[1].split(TO)[0]
+    path = ROOT / re.search(r"\]\((benchmarks/results/[\w-]+\.json)\)", shown)[1]
+    assert shown.strip() == section(path)
+    parts = {name.split(",")[0] for name in (row.name for row in read_rows(path))}
+    assert parts >= {"import", "ECAPA-TDNN", "embedding", "fine-tuning", "probe", "layer sweep", "convolutions"}
 
 
 def test_ways_take_turns_and_the_second_round_goes_back() -> None:
