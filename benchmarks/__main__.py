@@ -107,7 +107,9 @@ def write_table() -> None:
     """Puts the rows of this machine's CPU into the README."""
     readme = ROOT / "README.md"
     text, path = readme.read_text(encoding="utf-8"), results_file("cpu")
-    if read_rows(path) and FROM in text:
+    if not (FROM in text and TO in text):
+        raise SystemExit(f"{readme}: has no {FROM} with {TO} behind it, where the table belongs")
+    if read_rows(path):
         before, rest = text.split(FROM)
         readme.write_text(f"{before}{FROM}\n{section(path)}\n{TO}{rest.split(TO)[1]}", encoding="utf-8")
 

@@ -22,6 +22,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from hf_speech.audio import SAMPLE_RATE, read_audio, write_audio
 from hf_speech.files import replacing
+from hf_speech.ranks import local_device
 from hf_speech.results import run_facts
 
 from .commands import cost_of
@@ -101,7 +102,7 @@ def main() -> None:
         "counts": [64, 512, 4096],
         "dimensions": SIZE,
         "clusters": rows,
-        "run": run_facts(0, device="cpu", wall_seconds=time.perf_counter() - begun),
+        "run": run_facts(0, device=local_device().type, wall_seconds=time.perf_counter() - begun),
     }
     with replacing(OUTPUT) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

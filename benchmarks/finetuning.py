@@ -6,7 +6,7 @@ One epoch over utterances of 0.5 to 8 s, who speaks being what is learnt. Stock:
 padded to their longest, as the library's example of audio classification has it (benchmarks/stock_training.py). Ours:
 as many batches, of like length; in float32, and in bfloat16. Optimiser, rate and rows are the same, and no layer is
 dropped. Told are seconds of audio a second, padding not counted, of the training alone, as either says it; the losses
-stand beside them, and what gradient checkpointing costs and spares.
+stand beside them, and what activation checkpointing costs and spares.
 """
 
 import csv
@@ -40,7 +40,7 @@ RECIPE = FIELDS | {
     "num_train_epochs": 1,
     "logging_steps": 1,
 }
-HALF, CHECKPOINTING = ("--bf16", "true"), ("--gradient_checkpointing", "true")
+HALF, CHECKPOINTING = ("--bf16", "true"), ("--activation_checkpointing", "true")
 
 
 class Trained:
@@ -109,6 +109,9 @@ def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = N
             "checkpointing": lambda: trained.ours("checkpointing", *HALF, *CHECKPOINTING),
         }
         times = by_turns(ways, rounds, warm=False, clock=lambda way: way())
+    steps = {name: len(losses) for name, losses in trained.losses.items()}
+    if max(steps.values()) - min(steps.values()) > 1:
+        raise SystemExit(f"the runs have other numbers of steps: {steps}")
     checkpointing = {
         "times_as_long": 1 / ratio(times["checkpointing"], times["bfloat16"]).median,
         "seconds": times["checkpointing"],
@@ -127,7 +130,7 @@ def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = N
                 "gigabytes": trained.gigabytes[dtype],
                 "losses": trained.losses[dtype],
                 "stock_losses": trained.losses["stock"],
-                **({"with_gradient_checkpointing": checkpointing} if dtype == "bfloat16" else {}),
+                **({"with_activation_checkpointing": checkpointing} if dtype == "bfloat16" else {}),
             },
         )
         for dtype, target in AT_LEAST.items()

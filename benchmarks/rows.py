@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,8 @@ from hf_speech.results import device_name, run_facts
 
 from .turns import Ratio
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ def write_facts(path: Path, facts: dict[str, Any], device: str, begun: float) ->
 
 def _run(device: str, begun: float) -> dict[str, Any]:
     run = run_facts(0, device=device, wall_seconds=round(time.perf_counter() - begun, 1))
+    # What a run writes itself makes no other code of it.
+    asked = ["git", "status", "--porcelain", "--", ".", ":!README.md", f":!{RESULTS.relative_to(ROOT)}"]
+    if run["commit"] and not subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout:
+        run["commit"] = run["commit"].removesuffix("-dirty")
     return {name: run[name] for name in ("commit", "versions", "device", "wall_seconds")}
 
 
@@ -126,7 +132,7 @@ def read_rows(path: Path) -> list[Row]:
 def section(path: Path) -> str:
     """What the README has of such a file: where it was measured, and its rows as a table."""
     rows, run = read_rows(path), next(iter(_read(path)["rows"].values()))["run"]
-    place = path.relative_to(RESULTS.parent.parent)
+    place = path.relative_to(ROOT)
     return f"On {run['device']} ([figures]({place})):\n\n{table(rows)}"
 
 

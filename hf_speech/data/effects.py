@@ -13,7 +13,7 @@ _TAPS = 511  # of a band filter; its edges are about 3 / 511 of the sampling rat
 _FULL_SCALE, _BIAS = 8192, 33  # of mu-law: 14 bits with sign; G.711 counts its segments from -33 on
 _MU_LAW_PEAK = 8158 / 8192  # G.711, table 2a: what lies above 8159 of 8192 has no code of its own
 _ROUNDED_DOWN = 1 - 2**-22  # so that the rounding of a quotient and a product leaves nothing above the peak
-_VARIANCE_FLOOR = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
+VARIANCE_FLOOR = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 
 
 def power(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     """
     mean = waveforms.sum(1) / lengths
     centred = _cut(waveforms - mean[:, None], lengths)
-    return centred / (power(centred, lengths) + _VARIANCE_FLOOR).sqrt()[:, None]
+    return centred / (power(centred, lengths) + VARIANCE_FLOOR).sqrt()[:, None]
 
 
 def _cut(waveforms: Tensor, lengths: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
@@ -38,17 +39,24 @@ class Pieces(MapDataset):
         *,
         channel: int | str,
         min_samples: int,
+        device: torch.device,
         workers: int = 0,
     ) -> DataLoader:
-        """The batches of `SpeechCollator`, in order; pinned where there is a CUDA device, which copies them itself.
+        """The batches of `SpeechCollator`, in order.
 
         Args:
             batches: numbers of the pieces in each.
             extractor: the model's feature extractor.
             channel: of multi-channel files; that of a row stands above it.
             min_samples: the shortest piece, at the extractor's rate.
+            device: of the model; for a GPU batches lie in pinned memory, see `moved`.
             workers: processes that read ahead; 0: none.
         """
         collate = SpeechCollator(extractor, channel=channel, min_samples=min_samples)
-        pins = torch.cuda.is_available()
+        pins = device.type == "cuda"
         return DataLoader(self, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pins)
+
+
+def moved(values: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A part of a batch on the model's device; what is pinned is copied to a GPU while the process goes on."""
+    return values.to(device, dtype, non_blocking=device.type == "cuda")

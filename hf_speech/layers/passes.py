@@ -185,7 +185,12 @@ def _heard(
     batches = _batches_of(pieces, seconds * SAMPLE_RATE)
     heard = rows.select_columns([name for name in ("audio", "channel") if name in rows.column_names])
     loader = Pieces([(heard, piece.chunk) for piece in pieces]).batches(
-        batches, encoder.extractor, channel=channel, min_samples=encoder.min_samples, workers=workers
+        batches,
+        encoder.extractor,
+        channel=channel,
+        min_samples=encoder.min_samples,
+        device=encoder.device,
+        workers=workers,
     )
     shown = tqdm(loader, desc=description, disable=None if description else True, leave=False)
     with encoder.ready():

@@ -12,7 +12,7 @@ from transformers import initialization as init
 
 from .batchnorm import MaskedBatchNorm1d
 from .initialisation import reset_as_torch
-from .masking import goes_one_by_one, masked_softmax
+from .masking import masked_softmax, utterances
 from .pooled import AttentionPooling
 from .registry import InputError
 
@@ -163,11 +163,12 @@ class AttentivePooling(AttentionPooling):
 
     def attend(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
         """See `AttentionPooling`; a frame's weight is the mean over the dimensions."""
-        if self.training or not goes_one_by_one(frames):
+        alone = None if self.training else utterances(frames, frame_mask)
+        if alone is None:
             return self._attend(frames, frame_mask)
-        vectors, weights = [], torch.zeros(frame_mask.shape)
-        for row, count in enumerate(frame_mask.sum(1).tolist()):
-            vector, weights[row, :count] = self._attend(frames[row : row + 1, :count], None)
+        vectors, weights = [], frames.new_zeros(frame_mask.shape, dtype=torch.float32)
+        for row, values in enumerate(alone):
+            vector, weights[row, : len(values)] = self._attend(values[None], None)
             vectors.append(vector)
         return torch.cat(vectors), weights
 

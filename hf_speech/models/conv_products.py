@@ -55,7 +55,7 @@ def suits(layers: Sequence[Any], waveforms: Tensor, first_norm: type[nn.Module])
         waveforms: that are to be run.
         first_norm: what may norm each channel over an utterance, behind the first convolution.
     """
-    if not runs_on_cpu(waveforms) or torch._C._are_functorch_transforms_active():
+    if not runs_on_cpu(waveforms):
         return False
     trained = waveforms.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
     return not (trained and torch.is_grad_enabled()) and all(

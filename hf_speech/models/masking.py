@@ -7,6 +7,7 @@ a mask or lengths may be None, and the shorter way is taken.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Parameter
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -16,12 +17,29 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 def masked_mean(frames: Tensor, frame_mask: Tensor) -> Tensor:
     """Mean over the real frames: (B, F, D), (B, F) bool -> (B, D)."""
-    counts = frame_mask.sum(-1, keepdim=True)
-    if goes_one_by_one(frames):
-        total = torch.stack([one[:count].sum(0) for one, count in zip(frames, counts[:, 0].tolist(), strict=True)])
+    alone = utterances(frames, frame_mask)
+    if alone is not None:
+        total = torch.stack([values.sum(0) for values in alone])
     else:  # masked_fill, not a product: what stands in the padding may be infinite or NaN
         total = frames.masked_fill(~frame_mask[..., None], 0.0).sum(dim=1)
-    return total / counts.to(frames.dtype)
+    return total / frame_mask.sum(-1, keepdim=True).to(frames.dtype)
+
+
+def utterances(frames: Tensor, frame_mask: Tensor) -> list[Tensor] | None:
+    """The real frames of each utterance, where it is best to go over one after the other.
+
+    That is where a CPU computes and no gradient is recorded: its cache holds one of them, and the padding is not gone
+    over. None elsewhere, and for a mask whose real frames do not come first.
+
+    Shape:
+        (B, F, D), (B, F) bool -> B views (F_b, D)
+    """
+    if not (computes_only(frames) and len(frames)):
+        return None
+    counts = frame_mask.sum(-1)
+    if not torch.equal(frame_mask, length_mask(counts, frame_mask.shape[-1])):
+        return None
+    return [values[:count] for values, count in zip(frames, counts.tolist(), strict=True)]
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -53,7 +71,7 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
         (B, C, before + T + after); what stands behind `before + lengths[b] + after` has no meaning.
     """
     batch, channels, size = values.shape
-    by_frames = values.stride(1) == 1 and goes_one_by_one(values)
+    by_frames = values.stride(1) == 1 and computes_only(values)
     if lengths is None:
         if size > max(before, after) and not by_frames:
             return F.pad(values, (before, after), mode="reflect")
@@ -68,10 +86,13 @@ def reflect(values: Tensor, lengths: Tensor | None, before: int, after: int) -> 
 
 
 def runs_on_cpu(values: Tensor) -> bool:
-    """Whether it is a CPU that computes, now: no graph is recorded, which another may run."""
-    return values.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    """Whether it is a CPU that computes, now: no graph is recorded, which another may run, and nothing is made up."""
+    if values.device.type != "cpu" or type(values) not in (Tensor, Parameter):
+        return False
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (recorded or torch._C._are_functorch_transforms_active())
 
 
-def goes_one_by_one(values: Tensor) -> bool:
-    """Whether utterances are gone over one by one: on a CPU that records no gradient, whose cache holds one of them."""
+def computes_only(values: Tensor) -> bool:
+    """The same, where no gradient is recorded either."""
     return runs_on_cpu(values) and not torch.is_grad_enabled()

@@ -145,7 +145,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         model_type = self.config.backbone_config.model_type
         if model_type in OWN_BACKBONES:
-            raise InputError(f"gradient_checkpointing: {model_type} is small and has none; leave it out")
+            raise InputError(f"activation_checkpointing: {model_type} is small and has none; leave it out")
         super().activation_checkpointing_enable(*arguments, **settings)
 
     def freeze(self, kind: str = "none", layers: int = 0) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..audio import SAMPLE_RATE
 from ..data.chunks import Chunk, chunk_rows
 from ..data.frozen import entry_names, with_places
-from ..data.pieces import Pieces
+from ..data.pieces import Pieces, moved
 from ..errors import InputError, list_some
 from ..memory import kept_memory
 from ..models.embedding import evaluating
@@ -63,8 +63,8 @@ def _what_learns(config: RunConfig) -> dict[str, Any]:
         f"freeze_layers lets the layers above train; {instead}": changes and learning.freeze_layers,
         f"freeze is {learning.freeze}, so the encoder is trained; give freeze backbone": changes,
         f"pooling {pooling} trains a token that enters the encoder; give another": token == "learned",
-        "gradient_checkpointing is for an encoder that is trained; leave it out": (
-            config.training.get("gradient_checkpointing")
+        "activation_checkpointing is for an encoder that is trained; leave it out": any(
+            config.training.get(name) for name in ("activation_checkpointing", "gradient_checkpointing")
         ),
     }
 
@@ -212,12 +212,13 @@ class _Pass:
             self.extractor,
             channel=self.channel,
             min_samples=self.speech.frame_encoder.min_samples,
+            device=self.device,
             workers=self.workers,
         )
         shown = tqdm(loader, desc="running the encoder", disable=None, leave=False)
         for batch, tensors in zip(batches, shown, strict=True):
             with evaluating(self.speech), torch.no_grad():
-                kept = self._kept({name: values.to(self.device, non_blocking=True) for name, values in tensors.items()})
+                kept = self._kept({name: moved(values, self.device) for name, values in tensors.items()})
             yield {names[i]: values for i, values in zip(batch, kept, strict=True)}
 
     def _kept(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:

@@ -100,7 +100,7 @@ def training_arguments(
         )
     # Of a stream every process reads all rows and takes its share; other batches are dealt out by their sampler.
     dealt = {"dispatch_batches": False} if config.data.streaming else {"even_batches": False}
-    derived["accelerator_config"] = {**dealt, "non_blocking": derived["dataloader_pin_memory"]}
+    derived["accelerator_config"] = {**dealt, "non_blocking": {**derived, **given}["dataloader_pin_memory"]}
     values = {**TRAINING_DEFAULTS, **derived, **given, "metric_for_best_model": f"eval_{best}"}
     if given.get("deepspeed"):
         _check_deepspeed(given["deepspeed"])

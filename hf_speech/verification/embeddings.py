@@ -272,7 +272,12 @@ class _Pass:
     def _batches(self, batches: Sequence[Sequence[int]], workers: int) -> Iterator[dict[str, Tensor]]:
         embedder = self.embedder
         loader = Pieces([(self.utterances, piece) for piece in self.pieces]).batches(
-            batches, embedder.extractor, channel=self.channel, min_samples=embedder.min_samples, workers=workers
+            batches,
+            embedder.extractor,
+            channel=self.channel,
+            min_samples=embedder.min_samples,
+            device=embedder.device,
+            workers=workers,
         )
         return iter(tqdm(loader, desc="embedding", disable=True if join_ranks()[0] else None, leave=False))
 

@@ -80,8 +80,22 @@ def test_a_batch_is_what_the_feature_extractor_makes_of_it(speech: Path, normali
         "input_values": torch.float32,
         "attention_mask": torch.int64,
     }
-    torch.testing.assert_close(batch["input_values"], expected["input_values"], atol=2e-6, rtol=0)
+    assert torch.equal(batch["input_values"], expected["input_values"])
     assert torch.equal(batch["attention_mask"], expected["attention_mask"].long())
+
+
+def test_a_batch_is_the_same_on_any_number_of_threads(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    sf.write(path, voice_like(10.0), 16_000)
+    collate, threads = SpeechCollator(Wav2Vec2FeatureExtractor(do_normalize=True)), torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(collate([row(path)])["input_values"])
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 def test_a_feature_extractor_of_its_own_kind_is_asked(speech: Path) -> None:

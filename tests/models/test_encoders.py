@@ -144,8 +144,8 @@ def test_wavlm_s_attention_is_chosen_when_it_is_loaded_or_made(kind: str, tmp_pa
         assert types == {SDPAWavLMAttention if kind == "sdpa" else WavLMAttention}
 
 
-def test_networks_of_ours_refuse_gradient_checkpointing() -> None:
-    with pytest.raises(InputError, match="gradient_checkpointing: ecapa-tdnn is small and has none"):
+def test_networks_of_ours_refuse_activation_checkpointing() -> None:
+    with pytest.raises(InputError, match="activation_checkpointing: ecapa-tdnn is small and has none"):
         model_on("ecapa-tdnn").activation_checkpointing_enable()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from hf_speech.data.augment import Augmentation
@@ -232,6 +233,15 @@ def test_what_is_given_stands_above_what_follows(tmp_path: Path) -> None:
     assert (unsaved.eval_strategy, unsaved.save_strategy, unsaved.load_best_model_at_end) == ("epoch", "no", False)
     streamed = of(make_config({**values, "streaming": True}), validates=False)
     assert streamed.accelerator_config.dispatch_batches is False
+
+
+@pytest.mark.parametrize("pins", [True, False])
+def test_copies_go_on_beside_the_work_where_memory_is_pinned(tmp_path: Path, pins: bool) -> None:
+    given = {**SCRATCH, "output_dir": str(tmp_path), "dataloader_pin_memory": pins}
+    arguments = of(make_config(given), validates=False)
+    assert arguments.accelerator_config.non_blocking is pins
+    plain = of(make_config({**SCRATCH, "output_dir": str(tmp_path)}), validates=False)
+    assert plain.accelerator_config.non_blocking is torch.cuda.is_available()
 
 
 @pytest.mark.parametrize("name", REPLACED)
