@@ -179,7 +179,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_backbone(
         cls,
-        backbone: str | PretrainedConfig,
+        backbone: str | os.PathLike[str] | PretrainedConfig,
         *,
         labels: Sequence[str] | None = None,
         backbone_config: dict[str, Any] | None = None,
@@ -210,6 +210,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         values = merged(cls.defaults, {**_label_settings(labels), **_known(settings)})
         overrides = backbone_config or {}
+        backbone = backbone if isinstance(backbone, PretrainedConfig) else os.fspath(backbone)
         if isinstance(backbone, str) and backbone in PRESETS:
             values = merged(PRESETS[backbone], values)
             return cls._with_attention(

@@ -50,7 +50,7 @@ def expect_its_hidden_states(folder: Path, encoder: PreTrainedModel) -> None:
     with torch.inference_mode():
         expected = encoder(wave, output_hidden_states=True)
         for layer, frames in ((1, expected.hidden_states[1]), ("last", expected.last_hidden_state)):
-            ours = HfSpeechForSequenceClassification.from_backbone(str(folder), layer=layer, labels=["a", "b"]).eval()
+            ours = HfSpeechForSequenceClassification.from_backbone(folder, layer=layer, labels=["a", "b"]).eval()
             torch.testing.assert_close(ours.speech(wave).last_hidden_state, frames, atol=1e-5, rtol=0)
             assert len(ours.encoder.backbone.encoder.layers) == (1 if layer == 1 else 2)
 
