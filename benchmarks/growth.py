@@ -2,16 +2,18 @@
 
     python -m benchmarks growth        # ten minutes
 
-A part is 120 s of the speaker pack. Where more are wanted than there are, recordings come again a little softer, so
-that none is the same as another and nothing is kept from an earlier one. Embeddings are those of a small wav2vec2 with
-random weights, of 4 layers and 256 dimensions, and it is trained too. Each command runs in a process of its own,
-twice, the sizes by turns; told are the faster time and the largest resident set. Time should be a start and so much a
-part: how far the four are from one line is said. A picture of both is drawn beside the figures.
+A part is 120 s of the speaker pack, for `prepare` 1,200 s. Where more are wanted than there are, recordings come again
+a little softer, so that none is the same as another and nothing is kept from an earlier one. Embeddings are those of a
+small wav2vec2 with random weights, of 4 layers and 256 dimensions, and it is trained too. Each command runs in a
+process of its own, twice, the sizes by turns; told are the faster time and the largest resident set. Time should be a
+start and so much a part: how far the four are from one line is said. A picture of both is drawn beside the figures.
 """
 
 import itertools
+import shutil
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import torch
 import yaml
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from hf_speech import HfSpeechModel
+from hf_speech import HfSpeechForSequenceClassification
 from hf_speech.audio import SAMPLE_RATE, read_audio, write_audio
 from hf_speech.files import replacing, write_table
 
@@ -28,8 +30,9 @@ from .commands import cost_of
 from .rows import write_facts
 from .sample import FIELDS, Sample
 
-TIMES, PART, ROUNDS = (1, 2, 4, 8), 120.0, 2
-TRIALS = 10_000  # a part
+TIMES, ROUNDS = (1, 2, 4, 8), 2
+PARTS = {"prepare": 1200.0, "embed": 120.0, "verify": 120.0, "training epoch": 120.0}  # seconds of speech
+TRIALS = 10_000 / 120  # a second of speech
 LINEAR, FLAT = 0.10, 1.10  # of the line; of the memory of one part
 SOFTER = 0.97  # each time that a recording comes again
 SIZES: dict[str, Any] = {
@@ -61,30 +64,51 @@ def write_part(sample: Sample, seconds: float, folder: Path) -> list[dict[str, A
 
 
 def write_trials(rows: list[dict[str, Any]], count: int, path: Path) -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.integers(0, len(rows), (2, count))
-    other = np.where(one == other, (other + 1) % len(rows), other)
+    """Pairs of recordings; every other one is of one speaker, if somebody was recorded twice."""
+    rng, of_speaker = np.random.default_rng(0), defaultdict(list)
+    for place, row in enumerate(rows):
+        of_speaker[row["speaker_id"]].append(place)
+    several = [places for places in of_speaker.values() if len(places) > 1]
     with path.open("w", encoding="utf-8") as file:
-        for i, j in zip(one, other, strict=True):
+        for number in range(count):
+            one_of = several[rng.integers(len(several))] if several and number % 2 else range(len(rows))
+            i, j = rng.choice(one_of, 2, replace=False)
             same = int(rows[i]["speaker_id"] == rows[j]["speaker_id"])
             file.write(f"{same} {rows[i]['path']} {rows[j]['path']}\n")
 
 
-def words_of(sample: Sample, folder: Path, model: Path, encoder: Path, times: int) -> dict[str, tuple[object, ...]]:
-    """The commands over so many parts, which are written."""
-    place = folder / f"x{times}"
-    rows = write_part(sample, times * PART, place / "speech")
-    write_table([{"path": row["path"], "label": row["label"]} for row in rows], place / "rows.csv")
-    write_trials(rows, times * TRIALS, place / "trials.txt")
-    config = place / "train.yaml"
-    fields = RECIPE | {"backbone": str(encoder), "dataset": str(place / "rows.csv")}
-    config.write_text(yaml.safe_dump(fields), encoding="utf-8")
+class Places:
+    """Corpora of any size, each written once: a folder of speech, a table of it, a list of trials, a recipe.
+
+    Args:
+        sample: the recordings.
+        folder: for all.
+        encoder: that is trained.
+    """
+
+    def __init__(self, sample: Sample, folder: Path, encoder: Path) -> None:
+        self.sample, self.folder, self.encoder = sample, folder, encoder
+
+    def of(self, seconds: float) -> Path:
+        """The place with so much speech."""
+        place = self.folder / f"{seconds:.0f}s"
+        if not place.exists():
+            rows = write_part(self.sample, seconds, place / "speech")
+            write_table([{"path": row["path"], "label": row["label"]} for row in rows], place / "rows.csv")
+            write_trials(rows, round(seconds * TRIALS), place / "trials.txt")
+            fields = RECIPE | {"backbone": str(self.encoder), "dataset": str(place / "rows.csv")}
+            (place / "train.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+        return place
+
+
+def words_of(what: str, place: Path, model: Path) -> tuple[object, ...]:
+    """A command over a place, up to the folder of its output."""
     return {
         "prepare": ("prepare", "folder", "--data-dir", place / "speech", "--output-dir"),
         "embed": ("embed", model, place / "rows.csv", "--output-dir"),
         "verify": ("verify", model, place / "trials.txt", "--output-dir"),
-        "training epoch": ("train", config, "--output-dir"),
-    }
+        "training epoch": ("train", place / "train.yaml", "--output-dir"),
+    }[what]
 
 
 def fitted(seconds: list[float]) -> dict[str, float]:
@@ -102,14 +126,18 @@ def facts(sample: Sample) -> dict[str, Any]:
         torch.manual_seed(0)
         extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
         Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(encoder)
-        HfSpeechModel.from_backbone(encoder, pooling="mean").save_pretrained(model)
+        HfSpeechForSequenceClassification.from_backbone(
+            encoder, pooling="mean", labels=["one", "other"]
+        ).save_pretrained(model)
         for place in (model, encoder):
             extractor.save_pretrained(place)
-        commands = {times: words_of(sample, folder, model, encoder, times) for times in TIMES}
-        costs: dict[str, dict[int, list[Any]]] = {what: {times: [] for times in TIMES} for what in commands[1]}
-        for turn, what, times in itertools.product(range(ROUNDS), costs, TIMES):
+        places = Places(sample, folder, encoder)
+        costs: dict[str, dict[int, list[Any]]] = {what: {times: [] for times in TIMES} for what in PARTS}
+        for turn, what, times in itertools.product(range(ROUNDS), PARTS, TIMES):
             output = folder / f"out-{turn}-{what}-{times}"
-            costs[what][times].append(cost_of(*commands[times][what], output))
+            words = words_of(what, places.of(times * PARTS[what]), model)
+            costs[what][times].append(cost_of(*words, output))
+            shutil.rmtree(output)
             print(f"{what}, {times} parts: {costs[what][times][-1]}", flush=True)
     found = {}
     for what, by_size in costs.items():
@@ -121,23 +149,31 @@ def facts(sample: Sample) -> dict[str, Any]:
             short.append(f"time is {line['from_the_line']:.0%} from a line")
         if held[-1] > FLAT * held[0]:
             short.append(f"memory of {TIMES[-1]} parts is {held[-1] / held[0]:.2f} times that of one")
-        found[what] = {"parts": TIMES, "seconds": seconds, "bytes": held, **line, "falls_short": "; ".join(short)}
+        found[what] = {
+            "part_seconds": PARTS[what],
+            "parts": TIMES,
+            "seconds": seconds,
+            "bytes": held,
+            **line,
+            "falls_short": "; ".join(short),
+        }
     return found
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Time with its line, and memory, by the seconds of speech."""
+    """Time with its line, and memory, by the parts."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     times, memory = figure.subplots(1, 2)
-    speech = PART * np.array(TIMES)
+    parts = np.array(TIMES)
     for what, cost in found.items():
-        (line,) = times.plot(speech, cost["seconds"], "o", label=what)
-        times.plot(speech, cost["start"] + cost["a_part"] * np.array(TIMES), "-", color=line.get_color(), linewidth=1)
-        memory.plot(speech, np.array(cost["bytes"]) / 1e6, "o-", label=what)
-    times.set(xlabel="seconds of speech", ylabel="seconds", title="time, and a line through it", ylim=(0, None))
-    memory.set(xlabel="seconds of speech", ylabel="MB", title="most memory held", ylim=(0, None))
+        name = f"{what} (parts of {PARTS[what]:,.0f} s)"
+        (line,) = times.plot(parts, cost["seconds"], "o", label=name)
+        times.plot(parts, cost["start"] + cost["a_part"] * parts, "-", color=line.get_color(), linewidth=1)
+        memory.plot(parts, np.array(cost["bytes"]) / 1e6, "o-", label=name)
+    times.set(xlabel="parts", ylabel="seconds", title="time, and a line through it", ylim=(0, None))
+    memory.set(xlabel="parts", ylabel="MB", title="most memory held", ylim=(0, None))
     times.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

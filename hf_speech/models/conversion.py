@@ -1,5 +1,6 @@
 """Stock audio classifiers and x-vector models of transformers -> ours, with equal outputs."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ _MASK = "masked_spec_embed"  # for training alone; a checkpoint may lack it
 
 
 def from_stock(
-    stock: str | PreTrainedModel, *, revision: str | None = None
+    stock: str | os.PathLike[str] | PreTrainedModel, *, revision: str | None = None
 ) -> HfSpeechForSequenceClassification | HfSpeechModel:
     """Converts a `Wav2Vec2ForSequenceClassification` or a `Wav2Vec2ForXVector`, or their like over another encoder.
 
@@ -58,8 +59,8 @@ def from_stock(
     """
     given: dict[str, Any] = {}
     centres = True
-    if isinstance(stock, str):
-        name = stock
+    if isinstance(stock, str | os.PathLike):
+        name = os.fspath(stock)
         stock, centres = _trained(name, revision)
         given["do_normalize"] = _normalises(name, revision)
     if not (hasattr(stock, "projector") and hasattr(stock, "classifier")):

@@ -91,6 +91,8 @@ def _train(config: RunConfig, folder: Path, work: Work) -> Results:
     if trainer.sampler is not None:
         speeds = "; before speeds: every row as at the slowest" if config.batches.augment.get("speeds") else ""
         logger.info("%s%s", trainer.sampler.describe(), speeds)
+    if trainer.args.activation_checkpointing:
+        logger.info("activation checkpointing: layers are computed twice in a step, in about half as much time again")
     begun = time.monotonic()
     with (
         told_where(lambda: trainer.state, folder),

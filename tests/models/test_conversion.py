@@ -70,7 +70,7 @@ def test_a_folder_converts_too(tmp_path: Path) -> None:
     stock = stock_classifier("hubert")
     stock.save_pretrained(tmp_path)
     wave = waveforms((8_000,))[0][None]
-    torch.testing.assert_close(from_stock(str(tmp_path))(wave).logits, stock(wave).logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(from_stock(tmp_path)(wave).logits, stock(wave).logits, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
