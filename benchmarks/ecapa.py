@@ -25,7 +25,7 @@ from .rows import Row, audio_facts
 from .sample import Sample
 from .turns import by_turns, fastest, ratio
 
-ROUNDS, CHANNELS, BATCHES = 3, (1024, 1024, 1024, 1024, 3072), (1, 4, 16)
+ROUNDS, CHANNELS, BATCHES = 5, (1024, 1024, 1024, 1024, 3072), (1, 4, 16)
 AT_LEAST = {"float32": 1.2, "bfloat16": 2.5}
 APART, COSINE = 1e-3, 0.999
 
