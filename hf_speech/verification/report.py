@@ -22,6 +22,7 @@ from .breakdown import as_metrics, breakdown, groups_of
 from .embeddings import write_embeddings
 from .maps import project
 from .trial_sets import TrialSet
+from .trials import ROWS_OF_TEXT
 from .written import SCORES, TRIALS
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ EMBEDDINGS = "embeddings.parquet"
 DET, HISTOGRAM, GROUPS, MAP, CALIBRATION = "det.png", "scores.png", "groups.png", "map.png", "calibration.png"
 PICTURES = (DET, HISTOGRAM, GROUPS, MAP, CALIBRATION)
 SPLIT = "trials"
-_ROWS = 50_000  # trials that are made into text at a time
 
 
 def claim(folder: Path) -> None:
@@ -135,13 +135,13 @@ def _lines(trials: TrialSet, scores: NDArray | None) -> Iterator[str]:
     shown = pa.array(
         [paths[name].removeprefix(f"{root}/") if name in paths else name for name in trials.names], pa.string()
     )
-    left, right = (shown.take(pa.array(side)) for side in trials.sides)
-    columns = [trials.trials["label"].combine_chunks().cast(pa.string()), left, right]
-    if scores is not None:
-        columns.append(pa.array(scores, pa.float64()).cast(pa.string()))
-    for start in range(0, len(left), _ROWS):
-        piece = [column.slice(start, _ROWS) for column in columns]
-        yield "\n".join(pc.binary_join_element_wise(*piece, " ").to_pylist()) + "\n"
+    for start in range(0, len(trials.labels), ROWS_OF_TEXT):
+        part = slice(start, start + ROWS_OF_TEXT)
+        columns = [pa.array(trials.labels[part]).cast(pa.string())]
+        columns += [shown.take(pa.array(side[part])) for side in trials.sides]
+        if scores is not None:
+            columns.append(pa.array(scores[part], pa.float64()).cast(pa.string()))
+        yield "\n".join(pc.binary_join_element_wise(*columns, " ").to_pylist()) + "\n"
 
 
 def write_trial_table(path: Path, trials: TrialSet, scores: NDArray, llrs: NDArray | None) -> None:

@@ -30,7 +30,7 @@ TRIALS = pa.schema(
     }
 )
 VOXCELEB_ID = re.compile(r"(id\d{5})/.+/.+")
-_ROWS = 50_000  # trials that are made into text at a time
+ROWS_OF_TEXT = 5_000  # trials that are made into text at a time
 
 
 def read_trials(path: str | Path, problems: Problems | None = None, *, impostors: str | Path | None = None) -> pa.Table:
@@ -91,7 +91,7 @@ def trial_lines(trials: pa.Table, extension: str = "") -> Iterator[str]:
         trials: the list.
         extension: is put behind every id, as ".wav".
     """
-    for batch in trials.to_batches(max_chunksize=_ROWS):
+    for batch in trials.to_batches(max_chunksize=ROWS_OF_TEXT):
         label, *sides = (batch[name].cast(pa.string()) for name in ("label", "left", "right"))
         named = [pc.binary_join_element_wise(side, extension, "") for side in sides]
         yield "\n".join(pc.binary_join_element_wise(label, *named, " ").to_pylist()) + "\n"
@@ -131,10 +131,10 @@ def count_trials(trials: pa.Table) -> dict[str, int]:
     The session is what stands before the last "/" of an id: `id10270/5r0dWxy17C8`.
     """
     targets = pc.equal(trials["label"], 1)
-    sessions = [parents_of(trials[side].cast(pa.string())) for side in ("left", "right")]
-    same = pc.and_(targets, pc.equal(*sessions))
-    count, positive = len(trials), pc.sum(targets).as_py() or 0
-    alike = pc.sum(same).as_py() or 0
+    count, positive, alike = len(trials), pc.sum(targets).as_py() or 0, 0
+    for batch in trials.to_batches(max_chunksize=ROWS_OF_TEXT):
+        sessions = [parents_of(batch[side].cast(pa.string())) for side in ("left", "right")]
+        alike += pc.sum(pc.and_(pc.equal(batch["label"], 1), pc.equal(*sessions))).as_py() or 0
     return {"trials": count, "targets": positive, "nontargets": count - positive, "same_session_targets": alike}
 
 
