@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from .turns import seconds_of
@@ -46,6 +47,27 @@ def flops(module: Callable[..., Any], shapes: dict[str, torch.Tensor]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(**shapes)
     return counter.get_total_flops()
+
+
+KINDS = {
+    "products": ("addmm", "addmm_", "mm", "bmm", "baddbmm"),
+    "convolutions": ("mkldnn_convolution", "thnn_conv2d", "slow_conv2d_forward"),
+    "attention": ("_scaled_dot_product_flash_attention_for_cpu",),
+    "activations": ("gelu", "gelu_"),
+    "norms": ("native_layer_norm", "native_batch_norm"),
+    "copies": ("copy_", "cat", "clone", "contiguous", "index"),
+}
+
+
+def parts(way: Callable[[], Any]) -> dict[str, float]:
+    """Of the time of a call on the CPU, the share of each of `KINDS` and of the rest, by torch's profiler."""
+    way()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        way()
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profiled.key_averages()}
+    whole = sum(spent.values())
+    found = {kind: sum(spent.get(name, 0.0) for name in names) / whole for kind, names in KINDS.items()}
+    return {**found, "rest": 1 - sum(found.values())}
 
 
 def _best(way: Callable[[], Any]) -> float:

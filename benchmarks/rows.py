@@ -131,9 +131,15 @@ def read_rows(path: Path) -> list[Row]:
 
 def section(path: Path) -> str:
     """What the README has of such a file: where it was measured, and its rows as a table."""
-    rows, run = read_rows(path), next(iter(_read(path)["rows"].values()))["run"]
+    rows, run = grouped(read_rows(path)), next(iter(_read(path)["rows"].values()))["run"]
     place = path.relative_to(ROOT)
     return f"On {run['device']} ([figures]({place})):\n\n{table(rows)}"
+
+
+def grouped(rows: Sequence[Row]) -> list[Row]:
+    """In the order in which benchmarks were first measured, those of one side by side."""
+    kinds = list(dict.fromkeys(row.name.split(",")[0] for row in rows))
+    return sorted(rows, key=lambda row: kinds.index(row.name.split(",")[0]))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import FROM, SUITES, TO
-from benchmarks.rows import Row, read_rows, section, table, write_facts, write_rows
+from benchmarks.rows import Row, grouped, read_rows, section, table, write_facts, write_rows
 from benchmarks.turns import Ratio, by_turns, ratio
 
 from .docs.pages import ROOT
@@ -49,6 +49,11 @@ def test_what_falls_short_is_said() -> None:
         "| work of slow | another | 1.50 (0.75 to 3.00) | 2; falls short: 1.5 of 2 times; seconds 30, limit 20 |"
     )
     assert lines[3] == "| work of fast | another | 2.00* (1.00 to 4.00) | 2 |"
+
+
+def test_rows_of_one_benchmark_stand_side_by_side() -> None:
+    rows = [row(name, 2.0) for name in ("b, 1", "a", "b, 2", "c", "a, again")]
+    assert [one.name for one in grouped(rows)] == ["b, 1", "b, 2", "a", "a, again", "c"]
 
 
 def test_a_row_that_is_measured_again_takes_its_own_place(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_files_of_the_server_are_nobody_s_business(address: str, client: Client,
     assert "label" in client.predict(handle_file(path), api_name="/classify")
 
 
+@pytest.mark.slow
 def test_fifty_at_once_are_all_answered(address: str, client: Client) -> None:
     paths = sample_files(8)
     wanted = {path: client.predict(handle_file(path), api_name="/classify") for path in paths}
@@ -189,6 +190,7 @@ def wait_for(happens: Callable[[], Any]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_what_was_given_goes_after_a_while_and_examples_stay(voices: Path, uploads: Path, tmp_path: Path) -> None:
     with served(["speech_classification"], Models([str(voices)]), Limits(kept_minutes=0.05, per_minute=0)) as url:
         path = Path(shutil.copy(sample_files(1)[0], tmp_path / "mine.flac"))

@@ -132,6 +132,7 @@ def test_a_difference_has_a_sign_where_it_is_seen(difference: float | None, told
     assert _cells(row) == (told, "-0.500 to 0.500")
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_run_and_nothing_else(
     finished: Path,
     recipes: list[Path],

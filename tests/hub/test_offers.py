@@ -96,6 +96,7 @@ def test_numbers_are_offered_to_somebody_else_s_model(ada: Command, bobs_model: 
     assert "lab/levels" in files_of(ada.hub, bobs_model, "model")["README.md"].decode()
 
 
+@pytest.mark.slow
 def test_a_number_on_a_benchmark_goes_to_the_leaderboard_too(ada: Command, bobs_model: str, tmp_path: Path) -> None:
     tasks = yaml.safe_dump({"tasks": [{"id": "levels", "split": "test", "config": "default"}]}).encode()
     api = ada.hub.api("ada")

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -21,6 +22,7 @@ from tests.ranks import finish_ranks
 KINDS = ("wav2vec2", "ecapa-tdnn")
 
 
+@pytest.mark.slow
 def test_a_sharded_model_trains_and_is_saved_whole(tmp_path: Path) -> None:
     finish_ranks(__file__, tmp_path)
     for kind in KINDS:
