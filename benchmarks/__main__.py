@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import torch
+import transformers
 
 from . import machine
 from .real_speech import ROOT, SPEECH
@@ -89,6 +90,7 @@ def run(names: list[str], speech: Path) -> list[str]:
 
 def measure(name: str, speech: Path) -> None:
     """Runs one benchmark of speed, whose figures go to the device's file."""
+    transformers.logging.set_verbosity_error()  # each model that is loaded without its head would be told of
     begun, device = time.perf_counter(), "cuda" if torch.cuda.is_available() else "cpu"
     module, sample, path = importlib.import_module(f"benchmarks.{name}"), drawn(speech), results_file(device)
     if hasattr(module, "rows"):

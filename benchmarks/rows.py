@@ -57,7 +57,7 @@ class Row:
 
     def __str__(self) -> str:
         found = f"{self.ratio.median:.3g} times ({self.ratio.smallest:.3g} to {self.ratio.largest:.3g})"
-        verdict = f"SHORT: {'; '.join(self.broken)}" if self.broken else f"at least {self.at_least:g}"
+        verdict = f"SHORT: {'; '.join(self.broken)}" if self.broken else f"at least {self.at_least:.3g}"
         return f"{self.name}: {self.work}, against {self.against}: {found}; {verdict}"
 
 

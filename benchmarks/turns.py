@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 Way = Callable[[], Any]
 
@@ -45,9 +46,9 @@ def by_turns(
         for way in ways.values():
             way()
     found: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds):
-        for name in list(ways)[:: -1 if turn % 2 else 1]:
-            found[name].append(clock(ways[name]))
+    order = [name for turn in range(rounds) for name in list(ways)[:: -1 if turn % 2 else 1]]
+    for name in tqdm(order, desc="by turns", disable=None, leave=False):
+        found[name].append(clock(ways[name]))
     return found
 
 

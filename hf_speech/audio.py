@@ -271,7 +271,8 @@ def _resample(waveform: np.ndarray, old_rate: int, new_rate: int) -> np.ndarray:
     """(samples,) at one rate -> (ceil(samples * new / old),) at another."""
     import torch
 
-    return _resampler(old_rate, new_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
+    with torch.autocast("cpu", enabled=False):  # in whatever precision a model computes meanwhile
+        return _resampler(old_rate, new_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
 
 
 @lru_cache(maxsize=16)  # a filter of odd rates has hundreds of megabytes

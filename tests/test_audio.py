@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from hf_speech import audio
 from hf_speech.audio import AudioInfo, audio_info, check_audio, read_audio, samples_at, write_audio
@@ -208,3 +209,11 @@ def test_import_is_light():
     code = "import sys, hf_speech.audio; print({'torch', 'torchaudio', 'av', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_resampling_has_its_own_precision(tmp_path: Path) -> None:
+    path = tmp_path / "voice.wav"
+    sf.write(path, voice_like(1.0, 22_050), 22_050)
+    expected = read_audio(path, sample_rate=16_000)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(read_audio(path, sample_rate=16_000), expected)

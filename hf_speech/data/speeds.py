@@ -39,7 +39,8 @@ def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
     given = np.array(waveform, dtype=np.float32)
     if ratio == 1:
         return given
-    faster = _resampler(ratio)(torch.from_numpy(given)).numpy()
+    with torch.autocast("cpu", enabled=False):
+        faster = _resampler(ratio)(torch.from_numpy(given)).numpy()
     limit = max(1.0, float(np.abs(given).max(initial=0.0)))
     highest = float(np.abs(faster).max(initial=0.0))
     return faster if highest <= limit else np.clip(faster * np.float32(limit / highest), -limit, limit)

@@ -210,6 +210,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         values = merged(cls.defaults, {**_label_settings(labels), **_known(settings)})
         overrides = backbone_config or {}
+        given_as_path = isinstance(backbone, os.PathLike)
         backbone = backbone if isinstance(backbone, PretrainedConfig) else os.fspath(backbone)
         if isinstance(backbone, str) and backbone in PRESETS:
             values = merged(PRESETS[backbone], values)
@@ -220,6 +221,8 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         if pretrained is None:
             stock = backbone
         else:
+            if given_as_path and not os.path.isdir(pretrained):
+                raise InputError(f"{pretrained}: there is no such folder; give that of a checkpoint, or a Hub name")
             if get_close_matches(pretrained, PRESETS, cutoff=0.75) and not os.path.exists(pretrained):
                 raise unknown_name(pretrained, PRESETS, "preset")
             with naming(pretrained):

@@ -392,6 +392,8 @@ def test_files_that_cant_be_used_are_named(
 def test_what_makes_no_sense_is_refused(voices: dict[str, Path], model: Any, extractor: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is nothing to embed; give a file"):
         embed_files(model, extractor, {})
+    with pytest.raises(InputError, match="batch_seconds is -1; give seconds"):
+        embed_files(model, extractor, voices, batch_seconds=-1)
     with pytest.raises(InputError, match="dtype 'fp16'.*bfloat16"):
         embed_files(model, extractor, voices, dtype="fp16")
     with pytest.raises(InputError, match="chunks of 0.01 s are too short"):
@@ -480,3 +482,13 @@ if __name__ == "__main__":
 def test_longer_batches_pay_for_transformers_in_half_precision(backbone: str, dtype: str) -> None:
     model = HfSpeechForSequenceClassification(tiny_config(backbone))
     assert Embedder(model, Wav2Vec2FeatureExtractor(), dtype).gains == ((backbone, dtype) == ("wav2vec2", "bfloat16"))
+
+
+def test_in_half_precision_any_rate_is_heard(tmp_path: Path) -> None:
+    rng, rates = np.random.default_rng(0), (16_000, 22_050)
+    files = {str(rate): tmp_path / f"{rate}.wav" for rate in rates}
+    for rate, path in zip(rates, files.values(), strict=True):
+        write_audio(path, 0.1 * rng.standard_normal(rate).astype(np.float32), rate)
+    model, extractor = lively(HfSpeechModel(tiny_config("wav2vec2"))), Wav2Vec2FeatureExtractor()
+    whole, half = (embed_files(model, extractor, files, dtype=dtype).vectors for dtype in ("float32", "bfloat16"))
+    assert np.isfinite(half).all() and np.abs(half - whole).max() < 0.1 * np.abs(whole).max()
