@@ -3,7 +3,7 @@
     python -m benchmarks gpu        # ten minutes, on a machine with a GPU
 
 Encoders of the sizes of wav2vec2-base, wav2vec2-large (XLSR) and WavLM-large with random weights. Embedding: files in,
-embeddings out, against transformers' pipeline in bfloat16, 8 and 32 waveforms at a time.  Fine-tuning: as in
+embeddings out, against transformers' pipeline in bfloat16, 8 and 32 waveforms at a time. Fine-tuning: as in
 `benchmarks/finetuning.py`, both in bfloat16. ECAPA-TDNN of 1,024 channels is embedded alone. Told besides are seconds
 of audio a second, the share of the rate of a product of matrices in bfloat16 that the forward pass reaches, and the
 most memory in use. With `torch.compile` a first pass has compiled before one is timed; of fine-tuning compiling counts.

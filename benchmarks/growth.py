@@ -1,6 +1,6 @@
 """How time and memory grow with the data: prepare, embed, verify and an epoch of training over 1, 2, 4 and 8 parts.
 
-    python -m benchmarks growth        # ten minutes
+    python -m benchmarks growth        # six minutes
 
 A part is 120 s of the speaker pack, for `prepare` 1,200 s. Where more are wanted than there are, recordings come again
 a little softer, so that none is the same as another and nothing is kept from an earlier one. Embeddings are those of a

@@ -104,7 +104,8 @@ def _run(device: str, begun: float) -> dict[str, Any]:
     run = run_facts(0, device=device, wall_seconds=round(time.perf_counter() - begun, 1))
     # What a run writes itself makes no other code of it.
     asked = ["git", "status", "--porcelain", "--", ".", ":!README.md", f":!{RESULTS.relative_to(ROOT)}"]
-    if run["commit"] and not subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout:
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    if run["commit"] and said.returncode == 0 and not said.stdout:
         run["commit"] = run["commit"].removesuffix("-dirty")
     return {name: run[name] for name in ("commit", "versions", "device", "wall_seconds")}
 

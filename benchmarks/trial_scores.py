@@ -29,7 +29,7 @@ from .turns import by_turns, ratio
 
 TRIALS, UTTERANCES, SIZE, COHORT, TOP = 580_000, 145_000, 192, 6_000, 300
 KINDS, LOOPS = ("cosine", "cosine and AS-norm"), ("torch", "NumPy")
-ROUNDS, LOOPED, COMPARED, CHECKED, EXACT, ALIKE = 3, 500, 50, 10, 1e-5, 1e-4
+ROUNDS, LOOPED, COMPARED, CHECKED, EXACT, ALIKE = 5, 500, 50, 10, 1e-5, 1e-4
 AT_LEAST = {"cosine": {"torch": 10.0, "NumPy": 1.0}, "cosine and AS-norm": {"torch": 30.0, "NumPy": 10.0}}
 MOST = {"cosine": {"seconds": 2.0, "megabytes": 1_500.0}, "cosine and AS-norm": {"seconds": 20.0, "megabytes": 1_500.0}}
 IN_WORDS = {

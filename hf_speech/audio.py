@@ -267,11 +267,23 @@ def _resampling_margin(old: int, new: int) -> int:
     return 0 if old == new else math.ceil(6 * old / (0.99 * min(old, new))) + old
 
 
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Within, torch computes on a CPU as its numbers are, in whatever precision a model around computes."""
+    import torch
+
+    if torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            yield
+    else:  # to leave an autocast that is no part of another empties what is kept of a model's weights
+        yield
+
+
 def _resample(waveform: np.ndarray, old_rate: int, new_rate: int) -> np.ndarray:
     """(samples,) at one rate -> (ceil(samples * new / old),) at another."""
     import torch
 
-    with torch.autocast("cpu", enabled=False):  # in whatever precision a model computes meanwhile
+    with in_float32():
         return _resampler(old_rate, new_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
 
 

@@ -133,7 +133,7 @@ class SpeechCollator:
         return clips
 
     def _extracted(self, waveforms: Sequence[np.ndarray]) -> dict[str, Any]:
-        """The batch as the feature extractor makes it; of the plain one to the bit, in less than half of its time."""
+        """The batch as the feature extractor makes it; of the plain one to the bit."""
         if _is_plain(self.feature_extractor):
             return _padded(waveforms, normalize=self.feature_extractor.do_normalize)
         features = self.feature_extractor(

@@ -59,4 +59,4 @@ class Pieces(MapDataset):
 
 def moved(values: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """A part of a batch on the model's device; what is pinned is copied to a GPU while the process goes on."""
-    return values.to(device, dtype, non_blocking=device.type == "cuda")
+    return values.to(device, non_blocking=device.type == "cuda").to(dtype or values.dtype)

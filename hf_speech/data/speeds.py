@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..audio import in_float32
 from ..errors import InputError
 from ..models.registry import is_number
 
@@ -39,7 +40,7 @@ def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
     given = np.array(waveform, dtype=np.float32)
     if ratio == 1:
         return given
-    with torch.autocast("cpu", enabled=False):
+    with in_float32():
         faster = _resampler(ratio)(torch.from_numpy(given)).numpy()
     limit = max(1.0, float(np.abs(given).max(initial=0.0)))
     highest = float(np.abs(faster).max(initial=0.0))

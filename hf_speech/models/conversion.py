@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 
 from .configuration import HfSpeechConfig
 from .conversion_weights import fill
-from .encoder import naming
+from .encoder import name_of, naming
 from .modeling import HfSpeechForSequenceClassification, HfSpeechForXVector, HfSpeechModel
 from .pooling import TORCH_STD
 from .registry import InputError, one_line
@@ -60,7 +60,7 @@ def from_stock(
     given: dict[str, Any] = {}
     centres = True
     if isinstance(stock, str | os.PathLike):
-        name = os.fspath(stock)
+        name = name_of(stock)
         stock, centres = _trained(name, revision)
         given["do_normalize"] = _normalises(name, revision)
     if not (hasattr(stock, "projector") and hasattr(stock, "classifier")):

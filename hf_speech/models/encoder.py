@@ -1,5 +1,6 @@
 """What every encoder is: waveforms -> frames, with a choice of layer, exact under padding."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -221,6 +222,17 @@ class WeightedSum(nn.Module):
         for weight, states in zip(weights[1:], hidden_states[1:], strict=True):
             total = total + weight * states
         return total
+
+
+def name_of(checkpoint: str | os.PathLike[str]) -> str:
+    """A checkpoint as transformers takes it; a path is a folder here, and no name on the Hub.
+
+    Raises:
+        InputError: a path where there is no folder.
+    """
+    if isinstance(checkpoint, os.PathLike) and not os.path.isdir(checkpoint):
+        raise InputError(f"{os.fspath(checkpoint)}: there is no such folder; give that of a checkpoint")
+    return os.fspath(checkpoint)
 
 
 @contextmanager

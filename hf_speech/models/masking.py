@@ -29,7 +29,7 @@ def utterances(frames: Tensor, frame_mask: Tensor) -> list[Tensor] | None:
     """The real frames of each utterance, where it is best to go over one after the other.
 
     That is where a CPU computes and no gradient is recorded: its cache holds one of them, and the padding is not gone
-    over. None elsewhere, and for a mask whose real frames do not come first.
+    over. None elsewhere, for a mask whose real frames do not come first, and where an utterance has none.
 
     Shape:
         (B, F, D), (B, F) bool -> B views (F_b, D)
@@ -37,7 +37,7 @@ def utterances(frames: Tensor, frame_mask: Tensor) -> list[Tensor] | None:
     if not (computes_only(frames) and len(frames)):
         return None
     counts = frame_mask.sum(-1)
-    if not torch.equal(frame_mask, length_mask(counts, frame_mask.shape[-1])):
+    if not counts.all() or not torch.equal(frame_mask, length_mask(counts, frame_mask.shape[-1])):
         return None
     return [values[:count] for values, count in zip(frames, counts.tolist(), strict=True)]
 

@@ -14,7 +14,7 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME
 from .backbones import OWN_BACKBONES
 from .configuration import HfSpeechConfig
 from .embedding import embed
-from .encoder import Encoder, naming
+from .encoder import Encoder, name_of, naming
 from .initialisation import reset_as_torch
 from .presets import PRESETS, merged
 from .registry import InputError, lookup, one_line, unknown_name
@@ -210,9 +210,10 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         """
         values = merged(cls.defaults, {**_label_settings(labels), **_known(settings)})
         overrides = backbone_config or {}
-        given_as_path = isinstance(backbone, os.PathLike)
-        backbone = backbone if isinstance(backbone, PretrainedConfig) else os.fspath(backbone)
-        if isinstance(backbone, str) and backbone in PRESETS:
+        is_folder = isinstance(backbone, os.PathLike)
+        if not isinstance(backbone, PretrainedConfig):
+            backbone = name_of(backbone)
+        if isinstance(backbone, str) and backbone in PRESETS and not is_folder:
             values = merged(PRESETS[backbone], values)
             return cls._with_attention(
                 HfSpeechConfig(**merged(values, {"backbone_config": overrides})), attn_implementation
@@ -221,9 +222,7 @@ class HfSpeechPreTrainedModel(PreTrainedModel):
         if pretrained is None:
             stock = backbone
         else:
-            if given_as_path and not os.path.isdir(pretrained):
-                raise InputError(f"{pretrained}: there is no such folder; give that of a checkpoint, or a Hub name")
-            if get_close_matches(pretrained, PRESETS, cutoff=0.75) and not os.path.exists(pretrained):
+            if not os.path.exists(pretrained) and get_close_matches(pretrained, PRESETS, cutoff=0.75):
                 raise unknown_name(pretrained, PRESETS, "preset")
             with naming(pretrained):
                 stock = AutoConfig.from_pretrained(pretrained, revision=revision)

@@ -92,7 +92,9 @@ def _train(config: RunConfig, folder: Path, work: Work) -> Results:
         speeds = "; before speeds: every row as at the slowest" if config.batches.augment.get("speeds") else ""
         logger.info("%s%s", trainer.sampler.describe(), speeds)
     if trainer.args.activation_checkpointing:
-        logger.info("activation checkpointing: layers are computed twice in a step, some 1.6 times as long on a CPU")
+        logger.info(
+            "activation checkpointing: layers that are trained are computed twice in a step, which takes longer"
+        )
     if trainer.args.torch_compile:
         logger.info("torch.compile: the first steps wait for the compiler, on a CPU for minutes")
     begun = time.monotonic()

@@ -112,7 +112,7 @@ def embed_files(
     refuse, begun = lookup(ON_BAD, on_bad, "answer to bad audio"), time.monotonic()
     if not files:
         raise InputError("there is nothing to embed; give a file")
-    if batch_seconds is not None and batch_seconds < 0:
+    if batch_seconds is not None and not batch_seconds >= 0:
         raise InputError(f"batch_seconds is {batch_seconds:g}; give seconds, or 0 for one utterance at a time")
     rank, _ = join_ranks()
     left = f"the same command goes on with what is in {cache}" if cache else "nothing was kept"

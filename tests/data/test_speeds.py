@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from hf_speech.data.speeds import change_speed, source_samples, speed_class, speed_class_names, speeds_in_names
 from hf_speech.errors import InputError
@@ -73,3 +74,10 @@ def test_what_the_filter_swings_over_is_made_softer_not_clipped(factor: float, p
 def test_other_factors_are_refused(factor: float) -> None:
     with pytest.raises(InputError, match=f"speed {factor!r}: give a factor from 0.5 to 2, to two decimals"):
         change_speed(tone(400), factor)
+
+
+def test_speeds_have_their_own_precision() -> None:
+    waveform = rng(0).standard_normal(8_000).astype(np.float32)
+    expected = change_speed(waveform, 1.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(change_speed(waveform, 1.1), expected)

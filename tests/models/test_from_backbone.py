@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from hf_speech.errors import InputError
+from hf_speech.models.conversion import from_stock
 from hf_speech.models.modeling import HfSpeechForSequenceClassification, HfSpeechForXVector
 from hf_speech.models.presets import PRESETS
 from hf_speech.testing import tiny_backbone_config
@@ -130,6 +131,16 @@ def test_a_folder_without_weights_is_named(content: str, tmp_path: Path) -> None
     with pytest.raises(InputError) as refusal:
         HfSpeechForSequenceClassification.from_backbone(str(tmp_path), labels=["a", "b"])
     assert str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_path_is_a_folder_and_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for make in (HfSpeechForSequenceClassification.from_backbone, from_stock):
+        with pytest.raises(InputError, match="ecapa-512: there is no such folder"):
+            make(Path("ecapa-512"))  # the name of a preset
+    tiny_backbone_config("wav2vec2").save_pretrained("ecapa-512")
+    with pytest.raises(InputError, match="ecapa-512: can't be loaded"):  # it has no weights
+        HfSpeechForSequenceClassification.from_backbone(Path("ecapa-512"))
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def test_a_mask_with_holes_is_gone_over_as_a_whole() -> None:
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
 
 
+def test_an_utterance_without_a_frame_has_no_number() -> None:
+    mask = torch.tensor([[True, True, True, True], [False] * 4])
+    assert utterances(FRAMES, mask) is None
+    pooled = AttentivePooling(3).eval()(FRAMES, mask)
+    assert pooled[0].isfinite().all() and pooled[1].isnan().all()
+
+
 def test_an_empty_batch_has_no_means() -> None:
     assert masked_mean(FRAMES[:0], MASK[:0]).shape == (0, 3)
 
