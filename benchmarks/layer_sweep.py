@@ -100,7 +100,7 @@ def built(folder: str, encoder: LayeredEncoder, rows: Dataset, features: NDArray
 def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = None) -> list[Row]:
     """All rows of this file; arguments as in `encoder.rows`."""
     sample = sample.first(SECONDS)
-    found, _ = check_rows(rows_of_files(sample.files))
+    heard, _ = check_rows(rows_of_files(sample.files))
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         stock = Wav2Vec2Model(config or Wav2Vec2Config()).eval()
@@ -109,15 +109,15 @@ def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = N
         encoder = load_layers(folder)
         whole = HfSpeechModel.from_backbone(folder, pooling="mean+std").eval()
         ways = {
-            "sweep": lambda: swept(encoder, found),
+            "sweep": lambda: swept(encoder, heard),
             "stock": lambda: stock_pass(stock, sample),
             "stock, all layers": lambda: stock_pass(stock, sample, every=True),
-            "one pass": lambda: passed(whole, encoder.extractor, found),
+            "one pass": lambda: passed(whole, encoder.extractor, heard),
         }
         times = by_turns(ways, rounds)
-        features = swept(encoder, found)
+        features = swept(encoder, heard)
         of_stock = float(np.abs(features - stock_pass(stock, sample, every=True)).max())
-        apart, total = built(folder, encoder, found, features)
+        apart, total = built(folder, encoder, heard, features)
     if apart > EXACT or of_stock > AS_STOCK:
         raise SystemExit(
             f"features differ by {apart:.1e} from those of k layers, by {of_stock:.1e} from the stock ones"
@@ -125,41 +125,25 @@ def rows(sample: Sample, rounds: int = ROUNDS, config: Wav2Vec2Config | None = N
     depth = len(encoder.layers)
     work = f"layer sweep, wav2vec2 of base size: features of all {depth} layers of {sample.total:.0f} s of speech"
     same = f"features within {apart:.1e} of those of k layers, {of_stock:.1e} of the stock ones"
-    facts = {"seconds": times}
-    return [
-        Row(
-            "layer sweep, stock",
-            work,
-            f"{depth} runs of transformers' encoder, file by file",
-            ratio(times["sweep"], times["stock"], depth),
-            AT_LEAST["stock"],
-            computed=True,
-            same=same,
-            facts=facts,
-        ),
-        Row(
-            "layer sweep, stock, all layers",
-            work,
+    against = {
+        "stock": (f"{depth} runs of transformers' encoder, file by file", ratio(times["sweep"], times["stock"], depth)),
+        "stock, all layers": (
             "one run of transformers' encoder that is asked for all layers, file by file",
             ratio(times["sweep"], times["stock, all layers"]),
-            AT_LEAST["stock, all layers"],
-            same=same,
         ),
+        "built": (f"encoders of 1 to {depth} layers, ours", Ratio(total, total, total, 1)),
+        "one pass": ("one pass of the encoder, ours", ratio(times["sweep"], times["one pass"])),
+    }
+    return [
         Row(
-            "layer sweep, built",
+            f"layer sweep, {name}",
             work,
-            f"encoders of 1 to {depth} layers, ours",
-            Ratio(total, total, total, 1),
-            AT_LEAST["built"],
+            words,
+            found,
+            AT_LEAST[name],
+            computed=name == "stock",
             same=same,
-        ),
-        Row(
-            "layer sweep, one pass",
-            work,
-            "one pass of the encoder, ours",
-            ratio(times["sweep"], times["one pass"]),
-            AT_LEAST["one pass"],
-            same=same,
-            facts=facts,
-        ),
+            facts={"seconds": times},
+        )
+        for name, (words, found) in against.items()
     ]

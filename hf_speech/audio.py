@@ -6,12 +6,10 @@ flac.
 """
 
 import io
-import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -23,6 +21,7 @@ from .decoders import ALL, BLOCK, ArrayDecoder, AudioInfo, Decoder, damaged, ope
 from .errors import InputError
 from .files import replacing
 from .models.frames import conv_frames, hop, receptive_field
+from .resampling import resample, resampling_margin
 
 __all__ = [
     "SAMPLE_RATE",
@@ -39,8 +38,6 @@ __all__ = [
     "seconds_to_samples",
     "write_audio",
 ]
-
-logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  # Hz; what the pretrained speech encoders were trained on
 WRITERS = {".wav": "WAV", ".flac": "FLAC"}
@@ -243,7 +240,7 @@ def _read_crop(
         raise _beyond_the_end(decoder, first / sample_rate)
     step = math.gcd(decoder.sample_rate, sample_rate)
     old, new = decoder.sample_rate // step, sample_rate // step
-    margin = _resampling_margin(old, new)
+    margin = resampling_margin(old, new)
     # On a multiple of `old` the two grids of samples coincide, so the crop is resampled in phase with the whole.
     begin = max(0, first * old // new - margin) // old * old
     stop = ALL if count is None else math.ceil((first + count) * old / new) + margin
@@ -254,46 +251,12 @@ def _read_crop(
         _require_whole(decoder, end, min(stop, whole.samples))
     _require_finite(decoder, heard, begin)
     if old != new and len(heard):
-        heard = _resample(heard, decoder.sample_rate, sample_rate)
+        heard = resample(heard, decoder.sample_rate, sample_rate)
     until = round(end * new / old) if count is None else min(first + count, round(end * new / old))
     offset = begin * new // old
     if until <= first:
         raise _beyond_the_end(decoder, first / sample_rate)
     return heard[first - offset : until - offset]
-
-
-def _resampling_margin(old: int, new: int) -> int:
-    """Input samples at each side that the resampling filter looks at: 6 zero crossings (torchaudio's default)."""
-    return 0 if old == new else math.ceil(6 * old / (0.99 * min(old, new))) + old
-
-
-@contextmanager
-def in_float32() -> Iterator[None]:
-    """Within, torch computes on a CPU as its numbers are, in whatever precision a model around computes."""
-    import torch
-
-    if torch.is_autocast_enabled("cpu"):
-        with torch.autocast("cpu", enabled=False):
-            yield
-    else:  # to leave an autocast that is no part of another empties what is kept of a model's weights
-        yield
-
-
-def _resample(waveform: np.ndarray, old_rate: int, new_rate: int) -> np.ndarray:
-    """(samples,) at one rate -> (ceil(samples * new / old),) at another."""
-    import torch
-
-    with in_float32():
-        return _resampler(old_rate, new_rate)(torch.from_numpy(np.ascontiguousarray(waveform))).numpy()
-
-
-@lru_cache(maxsize=16)  # a filter of odd rates has hundreds of megabytes
-def _resampler(old_rate: int, new_rate: int) -> Any:
-    """The filter of a pair of rates: made, and said, once."""
-    import torchaudio
-
-    logger.info("resampling from %d Hz to %d Hz", old_rate, new_rate)
-    return torchaudio.transforms.Resample(old_rate, new_rate)
 
 
 def _to_mono(block: np.ndarray, channel: int | Literal["mean"]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from hf_speech import audio
+from hf_speech import resampling
 from hf_speech.audio import AudioInfo, audio_info, check_audio, read_audio, samples_at, write_audio
 from hf_speech.errors import InputError
 
@@ -97,9 +97,9 @@ def test_resampled_crops_equal_slices_and_lengths_are_known_beforehand(rate):
 
 
 def test_resampling_is_said_once_a_pair(caplog):
-    audio._resampler.cache_clear()
+    resampling._resampler.cache_clear()
     sound = voice_like(0.5, 12_000)
-    with caplog.at_level(logging.INFO, logger="hf_speech.audio"):
+    with caplog.at_level(logging.INFO, logger="hf_speech.resampling"):
         for _ in range(3):
             read_audio(sound, source_rate=12_000)
             read_audio(sound, source_rate=16_000)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio import in_float32
 from ..errors import InputError
 from ..models.registry import is_number
+from ..resampling import in_float32
 
 SLOWEST, FASTEST = 0.5, 2.0  # speeds that are still speech
 _CROSSINGS = 32  # zero crossings of the resampling filter; with torchaudio's 6, speed 1.1 folds 7.6 kHz back
